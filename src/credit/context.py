@@ -1,0 +1,131 @@
+"""What the teachers read: (prompt, solution, feedback) -> messages. Pure functions; no trainer, no task.
+
+The same weights become the teacher by being shown *z*: a correct sibling answer, or what the environment said about
+the answer. The contrast view of a rollout is the same call with the prompt of an unrelated input and the same z.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Messages = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class TeacherTemplate:
+    """Text of the teacher prompt; wording of the self-distillation literature (SDPO), layout ours.
+
+    `reprompt` is formatted with `prompt`, `solution` and `feedback`, the latter two already rendered by their own
+    templates, or empty.
+    """
+
+    reprompt: str = "{prompt}{solution}{feedback}\n\nCorrectly solve the original question."
+    solution: str = "\n\nCorrect solution:\n\n{solution}"
+    feedback: str = "\n\nThe following is feedback from your unsuccessful earlier attempt:\n\n{feedback}"
+
+    def render(self, prompt: str, solution: str | None, feedback: str | None) -> str:
+        """Return the teacher's user turn; the prompt itself, unchanged, when there is neither solution nor feedback."""
+        if not solution and not feedback:
+            return prompt
+        return self.reprompt.format(
+            prompt=prompt,
+            solution=self.solution.format(solution=solution) if solution else "",
+            feedback=self.feedback.format(feedback=feedback) if feedback else "",
+        )
+
+
+DEFAULT_TEMPLATE = TeacherTemplate()
+
+
+def teacher_messages(
+    prompt: str | Messages,
+    solution: str | None,
+    feedback: str | None,
+    template: TeacherTemplate = DEFAULT_TEMPLATE,
+) -> str | Messages:
+    """Build the teacher's prompt from the student's.
+
+    Args:
+        prompt: the student's prompt, a message list or plain text.
+        solution: a correct sibling answer, or None.
+        feedback: what the environment said about this answer, or None.
+        template: the words around them.
+
+    Returns:
+        Same kind as `prompt`. In a message list the content of the *last user turn* is replaced; system messages and
+        earlier turns are kept. The input is never changed in place.
+
+    Raises:
+        ValueError: the conversation has no user turn, or that turn is not text.
+    """
+    if isinstance(prompt, str):
+        return template.render(prompt, solution, feedback)
+    turns = [i for i, message in enumerate(prompt) if message.get("role") == "user"]
+    if not turns:
+        raise ValueError("prompt has no user turn; the teacher prompt replaces the last one. Add a 'user' message.")
+    last = turns[-1]
+    content = prompt[last]["content"]
+    if not isinstance(content, str):
+        raise ValueError(
+            f"prompt[{last}]['content'] is {type(content).__name__}, not text; images and content blocks are not "
+            "supported. Pass plain strings."
+        )
+    changed = {**prompt[last], "content": template.render(content, solution, feedback)}
+    return [*prompt[:last], changed, *prompt[last + 1 :]]
+
+
+_THINKING = re.compile(r"<think>.*?</think>\s*", flags=re.DOTALL)
+
+
+def strip_thinking(text: str) -> str:
+    """Drop `<think>...</think>` blocks, and everything before a lone `</think>`, from a sibling solution."""
+    text = _THINKING.sub("", text)
+    return text.rpartition("</think>")[2].lstrip() if "</think>" in text else text
+
+
+def completion_text(completion: str | Messages) -> str:
+    """Return the text a model wrote: the string itself, or the assistant turns of a conversation, joined."""
+    if isinstance(completion, str):
+        return completion
+    return "\n\n".join(str(m.get("content") or "") for m in completion if m.get("role") == "assistant").strip()
+
+
+def choose_context(
+    own: int,
+    group: Sequence[int],
+    succeeded: Sequence[bool],
+    texts: Sequence[str],
+    feedbacks: Sequence[str | None],
+    feedback_when: str,
+    pick: Callable[[int], int],
+) -> tuple[str | None, str | None]:
+    """Choose (solution, feedback) for one rollout.
+
+    The solution is a random *other* successful rollout of the same prompt: always taking the first, or the shortest,
+    is known to collapse training.
+
+    Args:
+        own: row of this rollout.
+        group: rows of its prompt group.
+        succeeded, texts, feedbacks: per row.
+        feedback_when: "without_solution" (paper, second-hand), "always" or "never" (ours).
+        pick: n -> index below n, from the caller's seeded generator.
+    """
+    candidates = [j for j in group if j != own and succeeded[j] and texts[j].strip()]
+    solution = texts[candidates[pick(len(candidates))]] if candidates else None
+    wanted = feedback_when == "always" or (feedback_when == "without_solution" and solution is None)
+    feedback = (feedbacks[own] or None) if wanted else None
+    return solution, feedback
+
+
+def shorten(text: str, excess: int, encode: Callable[[str], list[int]], decode: Callable[[list[int]], str]) -> str:
+    """Cut `excess` tokens (and one for the mark) out of the middle of `text`; empty if nothing useful would remain."""
+    ids = encode(text)
+    keep = len(ids) - excess - 1
+    if keep < 2:
+        return ""
+    head = (keep + 1) // 2
+    return decode(ids[:head]) + " ... " + decode(ids[len(ids) - (keep - head) :])
