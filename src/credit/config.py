@@ -1,0 +1,324 @@
+"""Every option of the method, its default, and where that default comes from. The one source of truth.
+
+"paper" in a help text always means *second-hand*: an account of arXiv 2605.11613 by someone who read it. "ours" means
+no source fixes it. Degenerate settings are refused here, with the reason and the fix.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from credit._trl import GRPOConfig
+from credit.divergences import DIVERGENCES, INSERTIONS, TAILS
+from credit.kernel import LossOptions
+from credit.methods import METHODS, get_method
+from credit.rewards import FORMS
+from credit.teacher import KINDS
+
+LEVELS = ("vocabulary", "token")
+BLENDS = ("none", "loss", "advantage")
+FEEDBACK_WHEN = ("without_solution", "always", "never")
+TOKEN_CREDIT = ("immediate", "to_go")
+BASELINES = ("expected", "batch_mean", "none")
+
+# The method's own fields as reported for the paper's two kinds of task (second-hand). Nothing else is set: learning
+# rate, batch sizes and sampling stay the user's.
+_PAPER: dict[str, Any] = {
+    "method": "credit",
+    "form": "paper",
+    "lam": 0.1,
+    "num_negatives": 1,
+    "teacher": "ema",
+    "ema_rate": 0.01,
+    "level": "vocabulary",
+    "blend": "none",
+}
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper-code": {**_PAPER, "divergence": "reverse_kl", "support_size": 20},
+    "paper-science": {**_PAPER, "divergence": "jsd", "jsd_alpha": 0.5, "support_size": 100},
+}
+
+
+def _option(default: Any, help_text: str, choices: tuple[str, ...] | None = None) -> Any:
+    metadata: dict[str, Any] = {"help": help_text}
+    if choices:
+        metadata["choices"] = list(choices)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass
+class CreditConfig(GRPOConfig):
+    """`GRPOConfig` plus the options of credit. All of TRL's options keep their meaning, or are refused.
+
+    See `docs/options.md` for the table; it is generated from the `help` of the fields below.
+    """
+
+    method: str = _option("credit", "What a token is compared with. Default: ours.", tuple(METHODS))
+    form: str = _option(
+        "paper",
+        "Form of the credit: `paper` r - lam*G (paper); `guided` r + lam*S (ours); `feedback_contrast` "
+        "r - lam*(G - G without feedback) (ours).",
+        FORMS,
+    )
+    lam: float = _option(
+        0.1, "Coefficient lambda of the input-generic part, >= 0. 0 is plain self-distillation. Default: paper."
+    )
+    num_negatives: int = _option(1, "C, unrelated inputs each rollout is contrasted with. Default: paper.")
+    contrast_floor: float = _option(
+        -20.0, "Lower clamp of G in nats; must be negative. Default: ours; the clamped share is logged."
+    )
+    level: str = _option(
+        "vocabulary",
+        "`vocabulary`: a divergence over the support at every token (paper). `token`: advantages of the sampled "
+        "tokens through TRL's policy loss (derived).",
+        LEVELS,
+    )
+    divergence: str = _option(
+        "reverse_kl",
+        "Vocabulary level: distance from student to target. Default: paper (coding); `jsd` in science.",
+        DIVERGENCES,
+    )
+    jsd_alpha: float = _option(
+        0.5, "Mixture weight of the generalised JSD; 0 is forward KL, 1 reverse KL. Default: paper."
+    )
+    jsd_lambda: str = _option(
+        "target",
+        "How lambda enters the JSD: `target`, `kernel` or `penalty`. Open in every source. Default: ours.",
+        INSERTIONS,
+    )
+    support_size: int = _option(
+        20, "K, the student's most likely tokens compared at each position; 0 is the full vocabulary. Default: paper "
+        "(coding); 100 in science."
+    )  # fmt: skip
+    tail: str = _option(
+        "renormalise",
+        "What happens outside the support: `renormalise`, `bucket` or `exact`. Default: ours (SDPO in TRL does it).",
+        TAILS,
+    )
+    token_credit: str = _option(
+        "immediate", "Token level: `immediate` credit or the sum `to_go`. Default: ours.", TOKEN_CREDIT
+    )
+    gamma: float = _option(1.0, "Token level, `to_go`: discount of later credit, in (0, 1]. Default: ours.")
+    baseline: str = _option(
+        "expected",
+        "Token level: `expected` reward over the vocabulary (immediate only), `batch_mean` or `none`. Default: ours.",
+        BASELINES,
+    )
+    blend: str = _option(
+        "none",
+        "Mix with GRPO: `loss` adds blend_weight times the vocabulary-level loss to GRPO's; `advantage` is "
+        "blend_weight * GRPO + (1 - blend_weight) * credit at token level. Default: paper (none).",
+        BLENDS,
+    )
+    blend_weight: float = _option(
+        0.3, "w of the blend. Default: ours (0.3 for `loss`); SDPO's paper reports 0.9 for `advantage`."
+    )
+    importance_cap: float = _option(
+        0.0,
+        "Vocabulary level: multiply by min(p / p_old, cap), detached, when generation and update differ; 0 is off "
+        "(SDPO uses 2). Default: ours.",
+    )
+    teacher: str = _option(
+        "ema", "Weights of the self-teacher: `live`, `frozen` or `ema` of the student. Default: paper.", KINDS
+    )
+    ema_rate: float = _option(
+        0.01,
+        "Share of the student mixed into the EMA teacher after the last optimiser step of each generation batch. "
+        "Default: paper (value); ours (moment, as SDPO).",
+    )
+    success_threshold: float = _option(
+        1.0, "A rollout whose weighted reward reaches this may serve others as the solution. Default: ours."
+    )
+    feedback_when: str = _option(
+        "without_solution",
+        "When the teacher sees the environment's feedback: `without_solution`, `always` or `never`. Default: as SDPO.",
+        FEEDBACK_WHEN,
+    )
+    strip_solution_thinking: bool = _option(
+        True, "Drop <think> blocks from sibling solutions. Default: as SDPO."
+    )
+    max_teacher_prompt_length: int = _option(
+        10240, "Longest teacher prompt in tokens; z is cut in the middle to fit. Default: as SDPO."
+    )
+    chunk_tokens: int = _option(
+        512, "Tokens projected to the vocabulary at once; bounds memory, changes nothing else. Default: ours."
+    )
+    credit_log_steps: int = _option(
+        10, "Write token credit of a few rollouts to credit/*.parquet every n steps; 0 is never. Default: ours."
+    )
+    credit_log_rollouts: int = _option(16, "Rollouts per such file. Default: ours.")
+    idle_warning_steps: int = _option(
+        5, "Warn after this many generation batches without any teacher, negative or feedback. Default: ours."
+    )
+
+    @classmethod
+    def from_preset(cls, preset: str, **options: Any) -> CreditConfig:
+        """Start from one of `PRESETS`; `options` win."""
+        return cls(**{**preset_fields(preset), **options})
+
+    @property
+    def effective_lam(self) -> float:
+        """Lambda as used: 0 for methods that contrast nothing, so that no negative is drawn or scored."""
+        return self.lam if get_method(self.method).contrasts else 0.0
+
+    @property
+    def uses_teacher(self) -> bool:
+        """Whether rollouts are scored by a self-teacher."""
+        return get_method(self.method).needs_teacher
+
+    @property
+    def steps_per_buffer(self) -> float:
+        """Optimiser steps taken on one generation batch; below 1 when several batches make one step."""
+        assert self.steps_per_generation is not None
+        return self.steps_per_generation * self.num_iterations / self.gradient_accumulation_steps
+
+    def loss_options(self) -> LossOptions:
+        """Return the fields that turn a target into a loss."""
+        return LossOptions(
+            divergence=self.divergence,
+            jsd_alpha=self.jsd_alpha,
+            jsd_lambda=self.jsd_lambda,
+            support_size=self.support_size or None,
+            tail=self.tail,
+            contrast_floor=self.contrast_floor,
+            chunk_tokens=self.chunk_tokens,
+        )
+
+    def __post_init__(self):
+        for name, known in _CHOICES.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}={getattr(self, name)!r} is unknown. Use one of {', '.join(known)}.")
+        for name, (holds, rule) in _RANGES.items():
+            if not holds(getattr(self, name)):
+                raise ValueError(f"{name}={getattr(self, name)} is not allowed: {rule}.")
+        super().__post_init__()
+        self._refuse_idle_combinations()
+        if self.uses_teacher:
+            self._refuse_changed_meanings()
+            self._refuse_unresumable_saves()
+
+    def _refuse_idle_combinations(self) -> None:
+        assert self.generation_batch_size is not None
+        assert self.num_generations is not None
+        groups = self.generation_batch_size // self.num_generations
+        if self.effective_lam > 0 and groups < self.num_negatives + 1:
+            raise ValueError(
+                f"num_negatives={self.num_negatives} needs at least {self.num_negatives + 1} different prompts in a "
+                f"generation batch, but it holds {groups} (generation_batch_size={self.generation_batch_size} / "
+                f"num_generations={self.num_generations}). Raise per_device_train_batch_size or "
+                "gradient_accumulation_steps, lower num_generations or num_negatives, or set lam=0."
+            )
+        if self.blend == "loss" and self.level != "vocabulary":
+            raise ValueError("blend='loss' adds the vocabulary-level loss. Set level='vocabulary' or blend='advantage'.")
+        if self.blend == "advantage" and self.level != "token":
+            raise ValueError("blend='advantage' mixes token advantages. Set level='token' or blend='loss'.")
+        if self.blend == "advantage" and self.blend_weight > 1:
+            raise ValueError(f"blend_weight={self.blend_weight} with blend='advantage' must lie in [0, 1].")
+        if self.blend != "none" and not self.uses_teacher:
+            raise ValueError(f"method={self.method!r} has no teacher, so there is nothing to blend. Set blend='none'.")
+        if self.token_credit == "to_go" and self.baseline == "expected":
+            raise ValueError(
+                "baseline='expected' centres every step, and the sum of centred steps collapses to the immediate "
+                "gradient. With token_credit='to_go' use baseline='batch_mean' or 'none'."
+            )
+        if self.form == "feedback_contrast" and self.method == "credit" and self.feedback_when == "never":
+            raise ValueError(
+                "form='feedback_contrast' with feedback_when='never' would contrast solutions only. "
+                "Use form='guided', or let feedback reach the teacher."
+            )
+
+    def _refuse_changed_meanings(self) -> None:
+        """Refuse TRL options that would silently do nothing, or something else, beside credit."""
+        pure = self.blend == "none"
+        rules = [
+            (
+                pure and self.scale_rewards != "group",
+                f"scale_rewards={self.scale_rewards!r} scales GRPO's advantages, which method={self.method!r} replaces. "
+                "Remove it, or blend with GRPO (blend='loss' or 'advantage').",
+            ),
+            (
+                self.top_entropy_quantile < 1.0,
+                "top_entropy_quantile < 1 would mask GRPO's term but not credit's. Remove it.",
+            ),
+            (
+                self.level == "token" and self.loss_type not in ("grpo", "bnpo", "dr_grpo", "dapo"),
+                f"loss_type={self.loss_type!r} does not treat (B, T) advantages as token credit. "
+                "Use one of grpo, bnpo, dr_grpo, dapo.",
+            ),
+            (
+                self.level == "token" and self.importance_sampling_level != "token",
+                "importance_sampling_level='sequence' would weigh token credit by whole answers. Use 'token'.",
+            ),
+            (
+                self.loss_type == "cispo" and self.epsilon_high is None,
+                "loss_type='cispo' with the default epsilon clamps every ratio to 0.2. Set epsilon_high (TRL suggests 5).",
+            ),
+            (
+                self.off_policy_mask_threshold is not None and (pure or self.level == "token"),
+                "off_policy_mask_threshold looks at the sign of GRPO's advantage, which is not what is trained. Remove it.",
+            ),
+            (
+                self.use_liger_kernel,
+                "use_liger_kernel replaces the forward pass that credit extends. Remove it.",
+            ),
+        ]
+        for broken, reason in rules:
+            if broken:
+                raise ValueError(reason)
+
+    def _refuse_unresumable_saves(self) -> None:
+        if str(self.save_strategy.value) == "no":
+            return
+        if self.save_total_limit == 1:
+            raise ValueError(
+                "save_total_limit=1 deletes the last good checkpoint before the next one is complete; a kill between "
+                "the two loses the run. Use save_total_limit=2 or more."
+            )
+        buffer = self.steps_per_buffer
+        if buffer <= 1 and (1 / buffer).is_integer():
+            return
+        if str(self.save_strategy.value) != "steps" or self.save_steps < 1 or self.save_steps % buffer:
+            raise ValueError(
+                f"save_steps={self.save_steps} ({self.save_strategy.value}) can fall inside a generation batch of "
+                f"{buffer:g} optimiser steps; resuming there would draw other rollouts. Use save_strategy='steps' and a "
+                f"multiple of {buffer:g}."
+            )
+
+
+_CHOICES = {
+    "method": tuple(METHODS),
+    "form": FORMS,
+    "level": LEVELS,
+    "divergence": DIVERGENCES,
+    "jsd_lambda": INSERTIONS,
+    "tail": TAILS,
+    "token_credit": TOKEN_CREDIT,
+    "baseline": BASELINES,
+    "blend": BLENDS,
+    "teacher": KINDS,
+    "feedback_when": FEEDBACK_WHEN,
+}
+_RANGES: dict[str, tuple[Any, str]] = {
+    "lam": (lambda v: v >= 0, "a negative lambda would pay for generic tokens; use lam >= 0"),
+    "num_negatives": (lambda v: v >= 1, "use at least 1, or lam=0 for no contrast"),
+    "contrast_floor": (lambda v: v < 0, "it is a log-probability; use a negative number such as -20"),
+    "jsd_alpha": (lambda v: 0 <= v <= 1, "use a mixture weight in [0, 1]"),
+    "support_size": (lambda v: v == 0 or v >= 2, "use 0 for the full vocabulary, or at least 2 tokens"),
+    "gamma": (lambda v: 0 < v <= 1, "use a discount in (0, 1]"),
+    "blend_weight": (lambda v: v > 0, "a blend without weight is idle; use a positive number, or blend='none'"),
+    "importance_cap": (lambda v: v == 0 or v >= 1, "use 0 (off) or a cap of at least 1"),
+    "ema_rate": (lambda v: 0 < v <= 1, "use the share of the *student*, in (0, 1]; for none use teacher='frozen'"),
+    "max_teacher_prompt_length": (lambda v: v >= 16, "use at least 16 tokens"),
+    "chunk_tokens": (lambda v: v >= 1, "use at least 1"),
+    "credit_log_steps": (lambda v: v >= 0, "use 0 (never) or a number of steps"),
+    "credit_log_rollouts": (lambda v: v >= 1, "use at least 1"),
+    "idle_warning_steps": (lambda v: v >= 1, "use at least 1"),
+}
+
+
+def preset_fields(name: str) -> dict[str, Any]:
+    """Return the fields of a preset, or raise with the known names."""
+    if name not in PRESETS:
+        raise ValueError(f"preset={name!r} is unknown. Use one of {', '.join(PRESETS)}.")
+    return dict(PRESETS[name])

@@ -1,0 +1,32 @@
+"""Token credit on disk: one row per rollout, one list entry per response token, Parquet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+TOKEN_COLUMNS = ("logp_student", "logp_teacher", "r", "S", "G", "R")
+"""Per-token numbers in nats; NaN where a quantity does not exist (no teacher, no negative)."""
+
+
+def write_token_credit(path: Path, rollouts: list[dict[str, Any]]) -> None:
+    """Write rollouts to `path`.
+
+    Each holds `step`, `row`, `group`, `prompt`, `completion`, `score`, `solution`, `feedback`, `negatives` (texts of
+    x'), `tokens`, `token_ids`, and the lists named in `TOKEN_COLUMNS`.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema(
+        [("step", pa.int64()), ("row", pa.int64()), ("group", pa.int64())]
+        + [(name, pa.string()) for name in ("prompt", "completion")]
+        + [("score", pa.float64())]
+        + [(name, pa.string()) for name in ("solution", "feedback")]
+        + [("negatives", pa.list_(pa.string())), ("tokens", pa.list_(pa.string())), ("token_ids", pa.list_(pa.int64()))]
+        + [(name, pa.list_(pa.float32())) for name in TOKEN_COLUMNS]
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    pq.write_table(pa.Table.from_pylist(rollouts, schema=schema), partial)
+    partial.replace(path)

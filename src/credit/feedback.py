@@ -1,0 +1,51 @@
+"""Reward functions that may say why: `(score, feedback)` instead of a score, per completion.
+
+Uses TRL's public reward-function interface only, synchronous and asynchronous.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+Item = float | None | tuple[float | None, str | None]
+
+
+class FeedbackReward:
+    """Wraps a reward function; hands TRL the scores and keeps the feedback of the last call."""
+
+    def __init__(self, function: Callable[..., Any], name: str):
+        self.function = function
+        self.__name__ = name
+        self.feedback: list[str | None] = []
+
+    def __call__(self, **kwargs: Any) -> list[float | None]:
+        return self._split(self.function(**kwargs))
+
+    def _split(self, items: Sequence[Item]) -> list[float | None]:
+        pairs = [self._pair(item, row) for row, item in enumerate(items)]
+        self.feedback = [feedback for _, feedback in pairs]
+        return [score for score, _ in pairs]
+
+    def _pair(self, item: Item, row: int) -> tuple[float | None, str | None]:
+        if not isinstance(item, tuple):
+            return item, None
+        if len(item) != 2 or not isinstance(item[1], str | None):
+            raise ValueError(
+                f"reward function {self.__name__!r} returned {item!r} for completion {row}. "
+                "Return a score, or a pair (score, feedback) with feedback a string or None."
+            )
+        return item
+
+
+class AsyncFeedbackReward(FeedbackReward):
+    """The same for `async def` reward functions, which TRL runs concurrently."""
+
+    async def __call__(self, **kwargs: Any) -> list[float | None]:  # type: ignore[override]
+        return self._split(await self.function(**kwargs))
+
+
+def merge_feedback(columns: Sequence[Sequence[str | None]], count: int) -> list[str | None]:
+    """Join what several sources said about each of `count` completions, in order; None where all were silent."""
+    rows = zip(*columns, strict=True) if columns else [() for _ in range(count)]
+    return ["\n".join(text for text in row if text) or None for row in rows]

@@ -1,0 +1,170 @@
+"""A chunk of tokens, from hidden states to credit: project, choose the support, build the target, score or lose.
+
+Joins `scoring` (heads) with `rewards` and `divergences` (maths). The target itself comes from the method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from credit.divergences import credit_divergence, restrict, restrict_target, student_support
+from credit.rewards import filtering_increment, generic_score
+from credit.scoring import Head, in_chunks
+
+# (log p_T, G or None, G0 or None, lambda) -> log q before normalisation
+Target = Callable[[Tensor, Tensor | None, Tensor | None, Tensor | float], Tensor]
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """How a token's target becomes a loss; fields as in `CreditConfig`."""
+
+    divergence: str
+    jsd_alpha: float
+    jsd_lambda: str
+    support_size: int | None
+    tail: str
+    contrast_floor: float | None
+    chunk_tokens: int
+
+
+@dataclass
+class Views:
+    """Hidden states of the teacher's views on N tokens, all without gradient.
+
+    Attributes:
+        teacher_ND: the own input with feedback.
+        contrast_NCD: C unrelated inputs with the same feedback, or None when nothing is subtracted.
+        available_NC: which negatives exist.
+        nofeedback_NCD: the unrelated inputs without feedback, for `feedback_contrast`.
+        lam: coefficient; becomes 0 for tokens without any negative.
+    """
+
+    teacher_ND: Tensor
+    contrast_NCD: Tensor | None = None
+    available_NC: Tensor | None = None
+    nofeedback_NCD: Tensor | None = None
+    lam: float = 0.0
+
+
+def vocabulary_loss(
+    hidden_ND: Tensor, labels_N: Tensor, head: Head, views: Views, teacher_head: Head, target: Target, options: LossOptions
+) -> dict[str, Tensor]:
+    """Loss of N tokens against the contrastive teacher, and what the policy loss needs from the same projection.
+
+    Returns:
+        Per token, float32: `loss` and `logp` (with gradient), `entropy` (with gradient), `support_mass` (student
+        probability inside the support), `clamped` (share of support entries whose G met the floor).
+    """
+
+    def chunk(h, labels, teacher, contrast, available, nofeedback):
+        logp_V = head.logps(h)
+        index_K = student_support(logp_V, options.support_size) if options.support_size else None
+        with torch.no_grad():
+            scores = _Contrast(teacher, contrast, available, nofeedback, teacher_head, views.lam, options.contrast_floor)
+            logp_teacher_K, raw_K = restrict_target(
+                scores.teacher_V, (scores.contrast_CV, scores.nofeedback_CV), index_K, options.tail, scores.apply(target)
+            )
+            mass = torch.ones_like(logp_V[:, 0]) if index_K is None else logp_V.gather(-1, index_K).exp().sum(-1)
+        loss = credit_divergence(
+            restrict(logp_V, index_K, options.tail),
+            logp_teacher_K,
+            raw_K,
+            options.divergence,
+            options.jsd_alpha,
+            options.jsd_lambda,
+        )
+        return {
+            "loss": loss,
+            "logp": logp_V.gather(-1, labels[:, None]).squeeze(-1),
+            "entropy": -(logp_V.exp() * logp_V).sum(-1),
+            "support_mass": mass,
+            "clamped": scores.clamped_share(index_K),
+        }
+
+    return in_chunks(
+        chunk, options.chunk_tokens, hidden_ND, labels_N, views.teacher_ND, views.contrast_NCD, views.available_NC,
+        views.nofeedback_NCD,
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def token_credit(
+    hidden_ND: Tensor, labels_N: Tensor, head: Head, views: Views, teacher_head: Head, target: Target, options: LossOptions
+) -> dict[str, Tensor]:
+    """Credit of the N sampled tokens, in nats, full vocabulary.
+
+    Returns:
+        `logp_student`, `logp_teacher`, `r`, `R`, `baseline` (E_{v~p} R_v), and, where there is a contrast, `G` and
+        `S`, else NaN: a missing number is never drawn as zero.
+    """
+
+    def chunk(h, labels, teacher, contrast, available, nofeedback):
+        logp_V = head.logps(h)
+        scores = _Contrast(teacher, contrast, available, nofeedback, teacher_head, views.lam, options.contrast_floor)
+        raw_V = scores.apply(target)(scores.teacher_V, scores.contrast_CV, scores.nofeedback_CV)
+        reward_V = raw_V - logp_V
+
+        def at(score_V):
+            return score_V.gather(-1, labels[:, None]).squeeze(-1)
+
+        logp, logp_teacher = at(logp_V), at(scores.teacher_V)
+        generic = torch.full_like(logp, torch.nan)
+        if contrast is not None:
+            generic_V = generic_score(scores.contrast_CV, scores.available_C1, options.contrast_floor)
+            generic = torch.where(scores.has_negative, at(generic_V), generic)
+        return {
+            "logp_student": logp,
+            "logp_teacher": logp_teacher,
+            "r": filtering_increment(logp_teacher, logp),
+            "G": generic,
+            "S": logp_teacher - generic,
+            "R": at(reward_V),
+            "baseline": (logp_V.exp() * reward_V).sum(-1),
+        }
+
+    return in_chunks(
+        chunk, options.chunk_tokens, hidden_ND, labels_N, views.teacher_ND, views.contrast_NCD, views.available_NC,
+        views.nofeedback_NCD,
+    )  # fmt: skip
+
+
+class _Contrast:
+    """Teacher log-probabilities of one chunk: own input (N, V) and unrelated inputs (C, N, V)."""
+
+    def __init__(self, teacher, contrast, available, nofeedback, head: Head, lam: float, floor: float | None):
+        self.teacher_V = head.logps(teacher)
+        self.contrast_CV = self.nofeedback_CV = self.available_C1 = self.has_negative = None
+        self.lam: Tensor | float = lam
+        self.floor = floor
+        if contrast is None:
+            return
+        self.contrast_CV = torch.stack([head.logps(c) for c in contrast.unbind(1)])
+        if nofeedback is not None:
+            self.nofeedback_CV = torch.stack([head.logps(c) for c in nofeedback.unbind(1)])
+        self.available_C1 = available.T.unsqueeze(-1)
+        self.has_negative = available.any(dim=1)
+        self.lam = lam * self.has_negative.unsqueeze(-1).to(self.teacher_V.dtype)
+
+    def apply(self, target: Target) -> Callable[..., Tensor]:
+        """Bind availability, floor and lambda: (log p_T, contrast, no-feedback contrast) -> raw target."""
+
+        def bound(logp_teacher, contrast_C, nofeedback_C):
+            if contrast_C is None:
+                return target(logp_teacher, None, None, 0.0)
+            generic = generic_score(contrast_C, self.available_C1, self.floor)
+            generic0 = None if nofeedback_C is None else generic_score(nofeedback_C, self.available_C1, self.floor)
+            return target(logp_teacher, generic, generic0, self.lam)
+
+        return bound
+
+    def clamped_share(self, index_K: Tensor | None) -> Tensor:
+        """Share of entries (of the support, if given) whose G met the floor."""
+        if self.contrast_CV is None or self.floor is None:
+            return torch.zeros_like(self.teacher_V[:, 0])
+        below = generic_score(self.contrast_CV, self.available_C1) < self.floor
+        return (below if index_K is None else below.gather(-1, index_K)).float().mean(-1)

@@ -1,0 +1,9 @@
+"""GRPO: one advantage per answer, the same for all of its tokens. The trainer leaves TRL's path untouched."""
+
+from credit.methods.base import Method
+
+GRPO = Method(
+    name="grpo",
+    summary="group-normalised reward, one advantage for every token",
+    source="arXiv 2402.03300, TRL's implementation",
+)

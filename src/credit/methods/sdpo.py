@@ -1,0 +1,10 @@
+"""Self-distillation (SDPO): match the feedback-conditioned self, token by token. CREDIT at lambda 0."""
+
+from credit.methods.base import Method
+
+SDPO = Method(
+    name="sdpo",
+    summary="self-distillation from the feedback-conditioned teacher, no contrast",
+    source="arXiv 2601.20802",
+    target=lambda logp_teacher, generic, generic0, lam, form: logp_teacher,
+)

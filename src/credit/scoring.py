@@ -1,0 +1,184 @@
+"""Hidden states and log-probabilities of any Hugging Face causal language model on given responses.
+
+A (B, T, V) tensor is never built. The body runs once per view and its last hidden states at the response positions,
+(B, T, D), are kept; the head projects them later, a few tokens at a time. Everything that needs the head's gradient
+runs *inside* the model's forward (`with_response_head`), so that wrappers (DDP, FSDP) see an ordinary forward pass.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+@dataclass(frozen=True)
+class Head:
+    """The last projection: logits = softcap(scale * (W h + b)) / temperature, in float32.
+
+    Attributes:
+        weight: (V, D).
+        bias: (V,) or None.
+        scale: multiplier of the logits (Cohere, Granite).
+        softcap: final soft cap (Gemma), or None.
+        temperature: sampling temperature; student, teacher and contrast share it.
+        float32: project in float32 even when the weights are not.
+    """
+
+    weight: Tensor
+    bias: Tensor | None = None
+    scale: float = 1.0
+    softcap: float | None = None
+    temperature: float = 1.0
+    float32: bool = False
+
+    def logits(self, hidden_ND: Tensor) -> Tensor:
+        """Return (N, V) logits over the vocabulary, float32."""
+        weight, bias = self.weight, self.bias
+        if self.float32:
+            hidden_ND, weight = hidden_ND.float(), weight.float()
+            bias = None if bias is None else bias.float()
+        logits_NV = nn.functional.linear(hidden_ND.to(weight.dtype), weight, bias).float() * self.scale
+        if self.softcap is not None:
+            logits_NV = self.softcap * torch.tanh(logits_NV / self.softcap)
+        return logits_NV / self.temperature
+
+    def logps(self, hidden_ND: Tensor) -> Tensor:
+        """Return (N, V) log-probabilities in nats, float32."""
+        return self.logits(hidden_ND).log_softmax(dim=-1)
+
+    def frozen(self, copy: bool) -> Head:
+        """Detach from the graph; `copy` keeps today's values while the model trains on."""
+
+        def hold(t: Tensor | None) -> Tensor | None:
+            return None if t is None else (t.detach().clone() if copy else t.detach())
+
+        weight = hold(self.weight)
+        assert weight is not None
+        return replace(self, weight=weight, bias=hold(self.bias))
+
+
+def head_of(model: nn.Module, temperature: float = 1.0, float32: bool = False) -> Head:
+    """Read the head of a causal language model, with the logit scale and soft cap its config declares."""
+    lm_head: Any = model.get_output_embeddings()  # type: ignore[operator]
+    config: Any = model.config.get_text_config()  # type: ignore[union-attr]
+    scale = getattr(config, "logit_scale", None)
+    if scale is None and getattr(config, "logits_scaling", None) is not None:
+        scale = 1.0 / config.logits_scaling
+    return Head(
+        weight=lm_head.weight,
+        bias=getattr(lm_head, "bias", None),
+        scale=1.0 if scale is None else float(scale),
+        softcap=getattr(config, "final_logit_softcapping", None),
+        temperature=temperature,
+        float32=float32,
+    )
+
+
+@torch.no_grad()
+def check_head(model: nn.Module, vocabulary: int) -> None:
+    """Raise unless our head reproduces the model's own logits on four tokens.
+
+    Catches architectures that post-process logits in a way `head_of` does not know, before any training.
+    """
+    device = next(model.parameters()).device
+    ids = torch.arange(4, device=device).remainder(vocabulary).unsqueeze(0)
+    was_training = model.training
+    model.eval()
+    try:
+        own = model(input_ids=ids).logits.float()
+        ours = head_of(model).logits(model.base_model(input_ids=ids).last_hidden_state[0])  # type: ignore[operator]
+    finally:
+        model.train(was_training)
+    error = (own[0] - ours).abs().max().item()
+    if not error <= 1e-2 * max(1.0, own.abs().max().item()):
+        raise ValueError(
+            f"{type(model).__name__} changes its logits in a way this code does not know (largest difference "
+            f"{error:.3g}). Vocabulary-level credit would be wrong; use level='token' or another architecture."
+        )
+
+
+def with_response_head(model: nn.Module) -> None:
+    """Teach `model.forward` one more keyword: `on_response=(num_response, function)`.
+
+    With it, forward runs the body, takes the hidden states that *predict* the last `num_response` tokens, (B, T, D),
+    and returns `function(hidden_BTD)`. Without it the forward is the previous one, untouched.
+    """
+    previous = model.forward
+
+    @functools.wraps(type(model).forward)
+    def forward(self, *args, on_response: tuple[int, Callable[[Tensor], Any]] | None = None, **kwargs):
+        if on_response is None:
+            return previous(*args, **kwargs)
+        num_response, function = on_response
+        hidden = self.base_model(*args, use_cache=False, **kwargs).last_hidden_state
+        return function(hidden[:, -num_response - 1 : -1])
+
+    model.forward = types.MethodType(forward, model)
+
+
+def join(prompts: list[list[int]], response_ids_BT: Tensor, response_mask_BT: Tensor, pad_id: int):
+    """Left-pad prompts and append the response token ids unchanged: concatenated, never re-tokenised.
+
+    Returns:
+        (input_ids, attention_mask), both (B, P + T).
+    """
+    device = response_ids_BT.device
+    width = max(len(p) for p in prompts)
+    prompt_ids = torch.full((len(prompts), width), pad_id, dtype=torch.long)
+    prompt_mask = torch.zeros_like(prompt_ids)
+    for row, ids in enumerate(prompts):
+        prompt_ids[row, width - len(ids) :] = torch.tensor(ids)
+        prompt_mask[row, width - len(ids) :] = 1
+    input_ids = torch.cat([prompt_ids.to(device), response_ids_BT], dim=1)
+    return input_ids, torch.cat([prompt_mask.to(device), response_mask_BT.long()], dim=1)
+
+
+@torch.no_grad()
+def response_hidden(
+    model: nn.Module,
+    prompts: list[list[int]],
+    response_ids_BT: Tensor,
+    response_mask_BT: Tensor,
+    pad_id: int,
+    batch_size: int,
+    autocast: Callable[[], Any] = nullcontext,
+) -> Tensor:
+    """Return the hidden states that predict each response token, (B, T, D), without gradient."""
+    num_response = response_ids_BT.shape[1]
+    parts = []
+    for start in range(0, len(prompts), batch_size):
+        rows = slice(start, start + batch_size)
+        input_ids, mask = join(prompts[rows], response_ids_BT[rows], response_mask_BT[rows], pad_id)
+        with autocast():
+            parts.append(
+                model(input_ids=input_ids, attention_mask=mask, on_response=(num_response, lambda h: h))
+            )
+    return torch.cat(parts)
+
+
+def in_chunks(
+    function: Callable[..., dict[str, Tensor]], size: int, *tensors: Tensor | None
+) -> dict[str, Tensor]:
+    """Apply `function` to chunks of `size` tokens along axis 0 and concatenate what it returns.
+
+    Chunks are checkpointed: backward recomputes their (size, V) tensors instead of keeping them.
+    """
+    count = next(t for t in tensors if t is not None).shape[0]
+    results: list[dict[str, Tensor]] = []
+    # One pass even without tokens: the result stays connected to the graph, and ranks stay in step.
+    for start in range(0, max(count, 1), size):
+        chunk = [None if t is None else t[start : start + size] for t in tensors]
+        if torch.is_grad_enabled():
+            result = checkpoint(function, *chunk, use_reentrant=False, preserve_rng_state=False)
+        else:
+            result = function(*chunk)
+        results.append(result)  # type: ignore[arg-type]
+    return {key: torch.cat([r[key] for r in results]) for key in results[0]}

@@ -1,0 +1,499 @@
+"""`CreditTrainer(GRPOTrainer)`: hooks only. Rollouts, rewards, logging, checkpoints and engines are TRL's.
+
+What one generation batch goes through, on top of TRL:
+rewards (+ feedback) -> z and x' for each rollout (`views`) -> teacher views scored once, without gradient (`scoring`)
+-> hidden states travel with the completions -> the loss projects them, token chunk by token chunk (`kernel`).
+
+Deviations from the paper, as far as it is known second-hand:
+* x' is drawn by cyclic shifts over the unique prompts of the generation batch (the paper's rule is unknown);
+* G is clamped from below at `contrast_floor`; the clamped share is logged;
+* how lambda enters the JSD, whose support is used, and what happens to the tail are options with defaults of ours;
+* the loss is the mean over those response tokens of the generation batch that have a teacher;
+* the EMA teacher moves once per generation batch;
+* student and teachers share the sampling temperature.
+
+Evaluation inside the trainer (`eval_strategy`) draws no teacher: `eval_loss` is GRPO's, read `eval_reward` instead.
+The `advantage` column of TRL's completion table stays the group advantage; token credit is in `credit/`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.logging import get_logger
+from accelerate.utils import gather_object, is_peft_model
+from torch import Tensor
+from transformers import TrainerCallback
+
+from credit import _trl
+from credit.config import CreditConfig
+from credit.context import DEFAULT_TEMPLATE, TeacherTemplate, completion_text, strip_thinking
+from credit.contrast import prompt_key
+from credit.credit_log import TOKEN_COLUMNS, write_token_credit
+from credit.feedback import AsyncFeedbackReward, FeedbackReward, merge_feedback
+from credit.kernel import Views, token_credit, vocabulary_loss
+from credit.methods import get_method
+from credit.rewards import token_advantages
+from credit.scoring import Head, check_head, head_of, response_hidden, with_response_head
+from credit.teacher import Teacher
+from credit.views import Batch, Plan, Planner
+
+logger = get_logger(__name__)
+
+COMPLETE = "credit_complete.json"
+"""Written last into a checkpoint; a checkpoint without it was interrupted and must not be resumed from."""
+
+
+@dataclass
+class Graded:
+    """What the reward step of this rank saw; `all_scores` covers all ranks."""
+
+    prompts: list[Any]
+    completions: list[Any]
+    feedback: list[str | None]
+    all_scores: list[float]
+
+
+class CreditTrainer(_trl.GRPOTrainer):
+    """GRPOTrainer with token credit from a self-teacher. Same arguments, plus `teacher_template`.
+
+    Reward functions may return `(score, feedback)` per completion; environments may carry a `feedback` attribute.
+
+    Raises:
+        ValueError: a setting that would silently change meaning or do nothing; the text says what to change.
+    """
+
+    _tag_names = ("trl", "credit")
+    _name = "CREDIT"
+
+    def __init__(
+        self,
+        model: Any,
+        reward_funcs: Any = None,
+        args: CreditConfig | None = None,
+        *positional: Any,
+        teacher_template: TeacherTemplate = DEFAULT_TEMPLATE,
+        **kwargs: Any,
+    ):
+        _trl.check_version()
+        args = CreditConfig("credit-run") if args is None else args
+        if not isinstance(args, CreditConfig):
+            raise TypeError(
+                f"args is a {type(args).__name__}; CreditTrainer needs a CreditConfig (it takes the same options)."
+            )
+        self.method = get_method(args.method)
+        self._sources: list[FeedbackReward] = []
+        super().__init__(model, self._listen(reward_funcs), args, *positional, **kwargs)
+        self.args: CreditConfig
+        self._graded: Graded | None = None
+        self._scoring_inputs: dict[str, Any] | None = None  # set while TRL's loss asks for log-probabilities
+        self._draws = (-1, 0)
+        self._idle = dict.fromkeys(("teacher", "negative", "feedback"), 0)
+        self.teacher: Teacher | None = None
+        self._teacher_head: Head | None = None
+        if not self.method.needs_teacher:
+            return
+        self._refuse_unsupported()
+        with_response_head(self._student)
+        check_head(self._student, len(self._tokenizer))
+        self.teacher = Teacher(self._student, args.teacher, args.ema_rate)
+        self.add_callback(_TeacherFollows(self.teacher, args.steps_per_buffer))
+        self._planner = Planner(
+            tokenize=self._tokenize_views,
+            tokenizer=self._tokenizer,
+            template=teacher_template,
+            feedback_when=args.feedback_when,
+            num_negatives=args.num_negatives if args.effective_lam > 0 else 0,
+            without_feedback=args.form == "feedback_contrast",
+        )
+
+    # -- start-up --------------------------------------------------------------------------------------------------
+
+    def _listen(self, reward_funcs: Any) -> Any:
+        """Wrap reward functions so that what they say is heard; reward models pass through."""
+        if reward_funcs is None:
+            return None
+        listening = []
+        for function in reward_funcs if isinstance(reward_funcs, list) else [reward_funcs]:
+            if isinstance(function, str | torch.nn.Module):
+                listening.append(function)
+                continue
+            wrapper = AsyncFeedbackReward if _trl.is_async_callable(function) else FeedbackReward
+            listening.append(wrapper(function, _trl.get_callable_name(function)))
+            self._sources.append(listening[-1])
+        return listening
+
+    @property
+    def _student(self) -> Any:
+        model: Any = self.accelerator.unwrap_model(self.model)
+        return model.get_base_model() if is_peft_model(model) else model
+
+    def _refuse_unsupported(self) -> None:
+        args, student = self.args, self._student
+        vocabulary = student.get_output_embeddings().weight.shape[0]
+        dropout = any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in student.modules())
+        dropout = dropout or getattr(student.config.get_text_config(), "attention_dropout", 0.0) > 0
+        adapter = is_peft_model(self.accelerator.unwrap_model(self.model))
+        prompts_short = self._missing_prompts()
+        rules = [
+            (self._is_vlm, "vision-language models are not supported yet. Use a text-only causal LM."),
+            (
+                args.support_size > vocabulary,
+                f"support_size={args.support_size} is larger than the vocabulary ({vocabulary}). Lower it, or use 0 "
+                "for the full vocabulary.",
+            ),
+            (
+                dropout,
+                "the model has dropout, and teachers score while it trains. Set disable_dropout=True, and "
+                "attention_dropout=0 in model_init_kwargs.",
+            ),
+            (
+                adapter and args.teacher != "live",
+                f"teacher={args.teacher!r} with an adapter is not supported yet. Use teacher='live'.",
+            ),
+            (
+                self.is_deepspeed_enabled or self.is_fsdp_enabled,
+                "DeepSpeed and FSDP are not supported yet: teacher heads would be shards. Use one process or DDP.",
+            ),
+            (
+                args.level == "vocabulary" and self.aux_loss_enabled,
+                "the load-balancing loss of mixture-of-experts models is not carried at level='vocabulary' yet. Set "
+                "router_aux_loss_coef=0, or level='token'.",
+            ),
+            (
+                prompts_short is not None,
+                f"num_negatives={args.num_negatives} needs at least {args.num_negatives + 1} different prompts, but "
+                f"the training set holds {prompts_short}. Add prompts, lower num_negatives, or set lam=0.",
+            ),
+        ]
+        for broken, reason in rules:
+            if broken:
+                raise ValueError(reason)
+
+    def _missing_prompts(self) -> int | None:
+        """Number of different training prompts when it is too small for C, else None."""
+        dataset: Any = self.train_dataset
+        if self.args.effective_lam == 0 or self.environment_factories is not None or not hasattr(dataset, "__len__"):
+            return None
+        seen: set[str] = set()
+        for prompt in dataset["prompt"]:
+            seen.add(prompt_key(prompt))
+            if len(seen) > self.args.num_negatives:
+                return None
+        return len(seen)
+
+    # -- rollouts: z, x' and what the teachers think -----------------------------------------------------------------
+
+    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
+        rewards_per_func = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        if self.method.needs_teacher:
+            scores = (rewards_per_func * self.reward_weights.to(rewards_per_func.device)).nansum(dim=1)
+            scores[rewards_per_func.isnan().all(dim=1)] = -torch.inf  # unscorable is never a success
+            said = [source.feedback for source in self._sources]
+            if self.environments:
+                said.append([getattr(e, "feedback", None) for e in self.environments])
+            self._graded = Graded(prompts, completions, merge_feedback(said, len(prompts)), scores.tolist())
+        return rewards_per_func
+
+    def _generate_and_score_completions(self, inputs):
+        output = super()._generate_and_score_completions(inputs)
+        if self.method.needs_teacher and self.model.training:
+            self._add_teachers(output)
+        return output
+
+    def _add_teachers(self, output: dict[str, Any]) -> None:
+        """Score the teachers' views and add batch-first tensors that TRL shuffles and splits with the completions."""
+        args, graded, teacher = self.args, self._graded, self.teacher
+        assert graded is not None
+        assert teacher is not None
+        batch = self._gather(graded)
+        first = self.accelerator.process_index * len(graded.prompts)
+        rows = range(first, first + len(graded.prompts))
+        plan = self._planner.plan(batch, rows, self._prompt_limit(output), self._next_seed())
+
+        model = self.model if teacher.kind == "live" else teacher.model
+        device = output["completion_ids"].device
+        output["has_teacher"] = torch.tensor([any(z) for z in plan.contexts], device=device)
+        output["teacher_hidden"] = self._hidden(model, plan.own, output)
+        if plan.negatives is not None:
+            output["contrast_available"] = (plan.negatives >= 0).to(device)
+            output["contrast_hidden"] = torch.stack([self._hidden(model, v, output) for v in plan.contrast], dim=1)
+        if plan.nofeedback:
+            output["nofeedback_hidden"] = torch.stack([self._hidden(model, v, output) for v in plan.nofeedback], dim=1)
+        active = self._response_mask(output) & output["has_teacher"].unsqueeze(1)
+        output["num_credit_tokens"] = self.accelerator.gather(active.sum()).sum()
+        # A live teacher's head moves with every optimiser step; the target of a batch must not.
+        moving = teacher.kind == "live" and args.steps_per_buffer > 1
+        self._teacher_head = self._head(self._student if teacher.kind == "live" else teacher.model).frozen(copy=moving)
+        self._report(plan, batch, rows)
+        if args.level == "token" or self._logs_credit_now():
+            self._score_tokens(output, plan, batch, rows, active)
+
+    def _gather(self, graded: Graded) -> Batch:
+        texts = [completion_text(c) for c in graded.completions]
+        if self.args.strip_solution_thinking:
+            texts = [strip_thinking(text) for text in texts]
+        return Batch(
+            prompts=gather_object(list(graded.prompts)),
+            texts=gather_object(texts),
+            feedback=gather_object(graded.feedback),
+            succeeded=[score >= self.args.success_threshold for score in graded.all_scores],
+            groups=[row // self.num_generations for row in range(len(graded.all_scores))],
+        )
+
+    def _tokenize_views(self, prompts: list[Any]) -> list[list[int]]:
+        """Tokenize with the student's chat template, tools and options."""
+        if self.environment_factories is None:
+            return self._tokenize_prompts(prompts)[0]
+        # With environments TRL pairs prompts with this batch's tool schemas by position: feed it whole batches.
+        size, ids = len(self._batch_environments), []
+        for start in range(0, len(prompts), size):
+            block = prompts[start : start + size]
+            ids += self._tokenize_prompts(block + block[-1:] * (size - len(block)))[0][: len(block)]
+        return ids
+
+    def _prompt_limit(self, output: dict[str, Any]) -> int:
+        positions = getattr(self._student.config.get_text_config(), "max_position_embeddings", None)
+        longest = self.args.max_teacher_prompt_length
+        return longest if positions is None else min(longest, positions - output["completion_ids"].shape[1])
+
+    def _next_seed(self) -> int:
+        """Seed of this generation batch, without saved state: a resumed run draws what it would have drawn."""
+        step, draw = self._draws
+        self._draws = (self.state.global_step, draw + 1 if step == self.state.global_step else 0)
+        return (self.args.seed * 1_000_003 + self.state.global_step) * 1_009 + self._draws[1]
+
+    def _hidden(self, model: Any, prompt_ids: list[list[int]], output: dict[str, Any]) -> Tensor:
+        return response_hidden(
+            model,
+            prompt_ids,
+            output["completion_ids"],
+            output["completion_mask"],
+            self._tokenizer.pad_token_id,
+            self.args.per_device_train_batch_size,
+            self.accelerator.autocast,
+        )
+
+    def _head(self, model: Any) -> Head:
+        return head_of(model, self.temperature, self.args.cast_lm_head_to_fp32)
+
+    def _target(self, logp_teacher, generic, generic0, lam):
+        assert self.method.target is not None
+        return self.method.target(logp_teacher, generic, generic0, lam, self.args.form)
+
+    @staticmethod
+    def _response_mask(inputs: dict[str, Any]) -> Tensor:
+        mask = inputs["completion_mask"]
+        return (mask * inputs["tool_mask"] if "tool_mask" in inputs else mask).bool()
+
+    def _views(self, inputs: dict[str, Any], where: Tensor) -> Views:
+        def tokens(name: str) -> Tensor | None:
+            return inputs[name].transpose(1, 2)[where] if name in inputs else None
+
+        available = inputs.get("contrast_available")
+        return Views(
+            teacher_ND=inputs["teacher_hidden"][where],
+            contrast_NCD=tokens("contrast_hidden"),
+            available_NC=None if available is None else available.unsqueeze(1).expand(*where.shape, -1)[where],
+            nofeedback_NCD=tokens("nofeedback_hidden"),
+            lam=self.args.effective_lam,
+        )
+
+    # -- token level, and what is written to disk --------------------------------------------------------------------
+
+    def _logs_credit_now(self) -> bool:
+        every = self.args.credit_log_steps
+        return bool(every) and self.state.global_step % every == 0
+
+    def _score_tokens(self, output: dict[str, Any], plan: Plan, batch: Batch, rows: range, active: Tensor) -> None:
+        """Credit of every sampled token: the advantages of `level="token"`, and the files of the credit viewer."""
+        assert self._teacher_head is not None
+        args = self.args
+        prompts = [ids[mask.bool()].tolist() for ids, mask in zip(output["prompt_ids"], output["prompt_mask"], strict=True)]
+        hidden_BTD = self._hidden(self.model, prompts, output)
+        with torch.no_grad():
+            scores = token_credit(
+                hidden_BTD[active],
+                output["completion_ids"][active],
+                self._head(self._student),
+                self._views(output, active),
+                self._teacher_head,
+                self._target,
+                args.loss_options(),
+            )
+        credit_BT = {
+            name: torch.full(active.shape, torch.nan, device=active.device).masked_scatter(active, values)
+            for name, values in scores.items()
+        }
+        if args.level == "token":
+            advantage_BT = token_advantages(
+                credit_BT["R"], credit_BT["baseline"], active, args.token_credit, args.gamma, args.baseline,
+                self._global_mean,
+            )  # fmt: skip
+            if args.blend == "advantage":
+                group = output["advantages"].unsqueeze(1)
+                advantage_BT = args.blend_weight * group + (1 - args.blend_weight) * advantage_BT
+            output["advantages"] = advantage_BT
+            for name in ("teacher_hidden", "contrast_hidden", "nofeedback_hidden"):
+                output.pop(name, None)  # advantages are all the loss needs
+        for name in ("r", "S", "G", "R"):
+            self._log_mean(f"credit/{name}", credit_BT[name], active & ~credit_BT[name].isnan())
+        if self._logs_credit_now() and self.accelerator.is_main_process:
+            self._write_credit(credit_BT, output, plan, batch, rows)
+
+    def _write_credit(self, credit_BT: dict[str, Tensor], output: dict[str, Any], plan: Plan, batch: Batch, rows: range):
+        assert self._graded is not None
+        # One rollout of every group before a second of any, so that a file shows many prompts.
+        order = sorted(range(len(rows)), key=lambda i: (i % self.num_generations, i))
+        rollouts = []
+        for i in order[: self.args.credit_log_rollouts]:
+            length = int(output["completion_mask"][i].sum())
+            ids = output["completion_ids"][i, :length].tolist()
+            negatives = [] if plan.negatives is None else [j for j in plan.negatives[i].tolist() if j >= 0]
+            rollouts.append(
+                {
+                    "step": self.state.global_step,
+                    "row": rows[i],
+                    "group": batch.groups[rows[i]],
+                    "prompt": prompt_key(batch.prompts[rows[i]]),
+                    "completion": completion_text(self._graded.completions[i]),
+                    "score": self._graded.all_scores[rows[i]],
+                    "solution": plan.contexts[i][0],
+                    "feedback": plan.contexts[i][1],
+                    "negatives": [prompt_key(batch.prompts[j]) for j in negatives],
+                    "tokens": self._tokenizer.convert_ids_to_tokens(ids),
+                    "token_ids": ids,
+                    **{name: credit_BT[name][i, :length].tolist() for name in TOKEN_COLUMNS},
+                }
+            )
+        write_token_credit(Path(self.args.output_dir) / "credit" / f"step_{self.state.global_step:06d}.parquet", rollouts)
+
+    # -- loss --------------------------------------------------------------------------------------------------------
+
+    def _compute_loss(self, model, inputs):
+        if "teacher_hidden" not in inputs:  # evaluation, methods without a teacher, token level
+            return super()._compute_loss(model, inputs)
+        args = self.args
+        # TRL's loss is always computed: with zero advantages it is zero, and still carries KL, entropy and metrics.
+        advantages = inputs["advantages"] if args.blend == "loss" else torch.zeros_like(inputs["advantages"])
+        self._scoring_inputs = inputs
+        try:
+            policy_loss = super()._compute_loss(model, {**inputs, "advantages": advantages})
+            scored = self._scored
+        finally:
+            self._scoring_inputs = self._scored = None
+        active = self._response_mask(inputs) & inputs["has_teacher"].unsqueeze(1)
+        loss_BT = scored["loss"]
+        if args.importance_cap and inputs.get("old_per_token_logps") is not None:
+            ratio = (scored["logp"].detach() - inputs["old_per_token_logps"]).exp()
+            loss_BT = loss_BT * ratio.clamp(max=args.importance_cap)
+        # The mean over the whole generation batch, whatever the micro-batches: as TRL normalises `dapo`.
+        tokens = inputs["num_credit_tokens"].clamp(min=1) / self.accelerator.num_processes
+        tokens = tokens * self.current_gradient_accumulation_steps / args.steps_per_generation
+        for name in ("loss", "support_mass", "clamped"):
+            self._log_mean(f"credit/{name}", scored[name].detach(), active)
+        weight = args.blend_weight if args.blend == "loss" else 1.0
+        return policy_loss + weight * (loss_BT * active).sum() / tokens
+
+    def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, *args, **kwargs):
+        inputs = self._scoring_inputs
+        if inputs is None:
+            return super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
+            )
+        where = self._response_mask(inputs)
+        labels_N, views, teacher_head = inputs["completion_ids"][where], self._views(inputs, where), self._teacher_head
+        assert teacher_head is not None
+
+        def lose(hidden_BTD: Tensor) -> dict[str, Tensor]:
+            scores = vocabulary_loss(
+                hidden_BTD[where], labels_N, self._head(self._student), views, teacher_head, self._target,
+                self.args.loss_options(),
+            )  # fmt: skip
+            return {n: s.new_zeros(where.shape).masked_scatter(where, s) for n, s in scores.items()}
+
+        with self.accelerator.autocast():
+            self._scored = model(
+                input_ids=input_ids, attention_mask=attention_mask, on_response=(logits_to_keep, lose)
+            )
+        return self._scored["logp"], self._scored["entropy"], None
+
+    # -- metrics -----------------------------------------------------------------------------------------------------
+
+    def _global_mean(self, values: Tensor, where: Tensor) -> Tensor:
+        totals = torch.stack([values[where].sum(), where.sum().to(values.dtype)])
+        totals = self.accelerator.reduce(totals, reduction="sum")
+        return totals[0] / totals[1]
+
+    def _log_mean(self, name: str, values: Tensor, where: Tensor) -> None:
+        """Mean over `where` on all ranks; NaN, which TRL leaves out of its averages, when there is nothing."""
+        self._metrics["train"][name].append(self._global_mean(values, where).item())
+
+    def _report(self, plan: Plan, batch: Batch, rows: range) -> None:
+        """Log the shares of rollouts that lack something, and warn when one has been missing for long."""
+        count = len(batch.prompts)
+        local = torch.tensor(
+            [
+                sum(any(z) for z in plan.contexts),
+                sum(z[0] is not None for z in plan.contexts),
+                sum(z[1] is not None for z in plan.contexts),
+                plan.cut,
+                0 if plan.negatives is None else int((plan.negatives < 0).all(dim=1).sum()),
+            ],
+            dtype=torch.float32,
+            device=self.accelerator.device,
+        )
+        teacher, solution, feedback, cut, alone = (self.accelerator.reduce(local, reduction="sum") / count).tolist()
+        shares = {
+            "no_teacher": 1 - teacher,
+            "with_solution": solution,
+            "with_feedback": feedback,
+            "context_cut": cut,
+            "success": sum(batch.succeeded) / count,
+        }
+        if plan.negatives is not None:
+            shares["no_negative"] = alone
+        for name, share in shares.items():
+            self._metrics["train"][f"credit/{name}"].append(share)
+        self._warn_when_idle("teacher", teacher == 0, "no rollout had a teacher: no group had a success and no feedback "
+            "was returned. Return (score, feedback), check success_threshold, or use easier prompts.")  # fmt: skip
+        self._warn_when_idle("negative", plan.negatives is not None and alone == 1, "no rollout had an unrelated input "
+            "that fits: credit was plain self-distillation. Raise max_teacher_prompt_length, or mix more prompts.")  # fmt: skip
+        self._warn_when_idle("feedback", self.args.feedback_when != "never" and not any(batch.feedback), "the reward "
+            "functions returned no feedback. Return (score, feedback), or set feedback_when='never'.")  # fmt: skip
+
+    def _warn_when_idle(self, what: str, idle: bool, message: str) -> None:
+        self._idle[what] = self._idle[what] + 1 if idle else 0
+        if self._idle[what] == self.args.idle_warning_steps:
+            logger.warning(f"For {self._idle[what]} generation batches {message}")
+
+    # -- checkpoints ---------------------------------------------------------------------------------------------------
+
+    def _save_checkpoint(self, model, trial):
+        super()._save_checkpoint(model, trial)
+        if not self.args.should_save:
+            return
+        folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+        if self.teacher is not None:
+            self.teacher.save(folder)
+        (folder / COMPLETE).write_text(json.dumps({"step": self.state.global_step}))
+
+    def _load_optimizer_and_scheduler(self, checkpoint):
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None and self.teacher is not None:
+            self.teacher.load(checkpoint)
+
+
+class _TeacherFollows(TrainerCallback):
+    """Moves the teacher after the last optimiser step of each generation batch."""
+
+    def __init__(self, teacher: Teacher, steps_per_buffer: float):
+        self.teacher, self.every = teacher, max(1.0, steps_per_buffer)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step // self.every > (state.global_step - 1) // self.every:
+            self.teacher.follow()

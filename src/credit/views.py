@@ -1,0 +1,151 @@
+"""Which prompts the teachers read for each rollout: its z, its own view, and the same z under unrelated inputs.
+
+Every view of a rollout carries the same solution and feedback, so z is fixed first and cut to fit the own view; a
+negative whose longer prompt would then overflow is redrawn, and left out if none fits.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from credit.context import Messages, TeacherTemplate, choose_context, shorten, teacher_messages
+from credit.contrast import draw_negatives, prompt_key
+
+Prompt = str | Messages
+Context = tuple[str | None, str | None]
+SLACK = 8
+"""Tokens by which a chat template may make a joined view longer than the sum of its parts."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The generation batch of all ranks, one entry per rollout."""
+
+    prompts: Sequence[Prompt]
+    texts: Sequence[str]
+    feedback: Sequence[str | None]
+    succeeded: Sequence[bool]
+    groups: Sequence[int]
+
+
+@dataclass
+class Plan:
+    """What to score for the local rollouts.
+
+    Attributes:
+        contexts: (solution, feedback) per rollout; both None where there is no teacher.
+        own: prompt ids of the teacher's own view.
+        negatives: (B, C) global rows, -1 where none exists; None without a contrast.
+        contrast: C lists of prompt ids: unrelated input, same z.
+        nofeedback: C lists of prompt ids: unrelated input, no z.
+        cut: rollouts whose z was shortened or dropped to fit.
+    """
+
+    contexts: list[Context]
+    own: list[list[int]]
+    negatives: Tensor | None = None
+    contrast: list[list[list[int]]] = field(default_factory=list)
+    nofeedback: list[list[list[int]]] = field(default_factory=list)
+    cut: int = 0
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Builds plans.
+
+    Args:
+        tokenize: prompts -> token ids, with the student's chat template and options.
+        tokenizer: the plain tokenizer, to cut z by tokens.
+        template: the teacher's words.
+        feedback_when: see `CreditConfig`.
+        num_negatives: C, or 0 for no contrast.
+        without_feedback: also render the negatives without z.
+    """
+
+    tokenize: Callable[[list[Any]], list[list[int]]]
+    tokenizer: Any
+    template: TeacherTemplate
+    feedback_when: str
+    num_negatives: int
+    without_feedback: bool
+
+    def plan(self, batch: Batch, rows: range, limit: int, seed: int) -> Plan:
+        """Plan the views of global `rows` with teacher prompts of at most `limit` tokens."""
+        plan = self._own_views(batch, rows, limit, seed)
+        if not self.num_negatives:
+            return plan
+        lengths = self._prompt_lengths(batch.prompts)
+        extra = [len(ids) - lengths[row] for ids, row in zip(plan.own, rows, strict=True)]
+
+        def fits(row: int, other: int) -> bool:
+            # Rows of other ranks are asked about by their own rank; their answer is not used here.
+            return row not in rows or lengths[other] + extra[row - rows.start] + SLACK <= limit
+
+        generator = torch.Generator().manual_seed(seed)
+        drawn = draw_negatives(batch.prompts, batch.groups, self.num_negatives, generator, fits)
+        plan.negatives = drawn[rows.start : rows.stop]
+        for column in plan.negatives.T.tolist():
+            # A missing negative is scored on the own prompt and masked: ranks keep the same number of passes.
+            prompts = [batch.prompts[j if j >= 0 else row] for j, row in zip(column, rows, strict=True)]
+            plan.contrast.append(self._render(prompts, plan.contexts))
+            if self.without_feedback:
+                plan.nofeedback.append(self._render(prompts, [(None, None)] * len(prompts)))
+        return plan
+
+    def _own_views(self, batch: Batch, rows: range, limit: int, seed: int) -> Plan:
+        members: dict[int, list[int]] = {}
+        for row, group in enumerate(batch.groups):
+            members.setdefault(group, []).append(row)
+        contexts = [
+            choose_context(
+                row,
+                members[batch.groups[row]],
+                batch.succeeded,
+                batch.texts,
+                batch.feedback,
+                self.feedback_when,
+                random.Random(f"{seed}/{row}").randrange,  # by global row: the same on any number of ranks
+            )
+            for row in rows
+        ]
+        prompts = [batch.prompts[row] for row in rows]
+        plan = Plan(contexts, self._render(prompts, contexts))
+        for i, ids in enumerate(plan.own):
+            if len(ids) > limit and any(contexts[i]):
+                plan.contexts[i], plan.own[i] = self._cut_to_fit(prompts[i], contexts[i], limit, len(ids) - limit)
+                plan.cut += 1
+        return plan
+
+    def _cut_to_fit(self, prompt: Prompt, context: Context, limit: int, excess: int) -> tuple[Context, list[int]]:
+        """Cut z in the middle, feedback first; drop it when the prompt alone is too long."""
+        solution, feedback = context
+        while solution or feedback:
+            if feedback:
+                feedback = shorten(feedback, excess, self._encode, self.tokenizer.decode) or None
+            else:
+                solution = shorten(solution or "", excess, self._encode, self.tokenizer.decode) or None
+            ids = self._render([prompt], [(solution, feedback)])[0]
+            if len(ids) <= limit:
+                return (solution, feedback), ids
+            excess = len(ids) - limit
+        return (None, None), self._render([prompt], [(None, None)])[0]
+
+    def _prompt_lengths(self, prompts: Sequence[Prompt]) -> list[int]:
+        unique = {prompt_key(p): p for p in prompts}
+        ids = self.tokenize(list(unique.values()))
+        length = {key: len(i) for key, i in zip(unique, ids, strict=True)}
+        return [length[prompt_key(p)] for p in prompts]
+
+    def _render(self, prompts: Sequence[Prompt], contexts: Sequence[Context]) -> list[list[int]]:
+        return self.tokenize(
+            [teacher_messages(p, s, f, self.template) for p, (s, f) in zip(prompts, contexts, strict=True)]
+        )
+
+    def _encode(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
