@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 
 from packaging.version import Version
-from trl import GRPOConfig, GRPOTrainer, TrlParser
-from trl.trainer.utils import get_callable_name, is_async_callable
+from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.utils import RepeatSampler, get_callable_name, is_async_callable
 
 SUPPORTED = ("1.16", "1.17")
 
@@ -19,6 +20,7 @@ METHODS = {
     "_get_per_token_logps_and_entropies": ["self", "model", "input_ids", "attention_mask", "logits_to_keep"],
     "_tokenize_prompts": ["self", "prompts"],
     "_prepare_inputs": ["self", "generation_batch"],
+    "_get_train_sampler": ["self", "dataset"],
     "_save_checkpoint": ["self", "model", "trial"],
     "_load_optimizer_and_scheduler": ["self", "checkpoint"],
 }
@@ -34,6 +36,27 @@ ATTRIBUTES = (
     "num_generations",
     "current_gradient_accumulation_steps",
 )
+
+
+class ResumableSampler(RepeatSampler):
+    """TRL's sampler, with an order that depends on the epoch alone.
+
+    TRL's own draws each epoch's order from a generator that a resumed run finds at its start: after a resume in the
+    second epoch or later, prompts come in another order. Epoch 0 is the same as TRL's.
+
+    Args:
+        original: the sampler TRL built.
+        epoch: the epoch now starting.
+    """
+
+    def __init__(self, original: RepeatSampler, epoch: Callable[[], int]):
+        self.__dict__.update(original.__dict__)
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        if self.shuffle:
+            self.generator.manual_seed((self.seed or 0) + self._epoch())
+        return super().__iter__()
 
 
 def check_version() -> None:
@@ -60,7 +83,8 @@ def broken_contract() -> list[str]:
 __all__ = [
     "GRPOConfig",
     "GRPOTrainer",
-    "TrlParser",
+    "RepeatSampler",
+    "ResumableSampler",
     "broken_contract",
     "check_version",
     "get_callable_name",

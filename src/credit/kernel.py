@@ -141,6 +141,7 @@ class _Contrast:
         self.contrast_CV = self.nofeedback_CV = self.available_C1 = self.has_negative = None
         self.lam: Tensor | float = lam
         self.floor = floor
+        self.below: Tensor | None = None  # where the G that was used met the floor
         if contrast is None:
             return
         self.contrast_CV = torch.stack([head.logps(c) for c in contrast.unbind(1)])
@@ -156,15 +157,21 @@ class _Contrast:
         def bound(logp_teacher, contrast_C, nofeedback_C):
             if contrast_C is None:
                 return target(logp_teacher, None, None, 0.0)
-            generic = generic_score(contrast_C, self.available_C1, self.floor)
+            generic = generic_score(contrast_C, self.available_C1)
+            if self.floor is not None:
+                self.below = generic < self.floor
+                generic = generic.clamp(min=self.floor)
             generic0 = None if nofeedback_C is None else generic_score(nofeedback_C, self.available_C1, self.floor)
             return target(logp_teacher, generic, generic0, self.lam)
 
         return bound
 
     def clamped_share(self, index_K: Tensor | None) -> Tensor:
-        """Share of entries (of the support, if given) whose G met the floor."""
-        if self.contrast_CV is None or self.floor is None:
+        """Share of entries (of the support, if given) whose G met the floor in the target."""
+        if self.below is None:
             return torch.zeros_like(self.teacher_V[:, 0])
-        below = generic_score(self.contrast_CV, self.available_C1) < self.floor
-        return (below if index_K is None else below.gather(-1, index_K)).float().mean(-1)
+        below = self.below
+        if index_K is not None:
+            whole = below.shape[-1] == self.teacher_V.shape[-1]
+            below = below.gather(-1, index_K) if whole else below[:, : index_K.shape[-1]]
+        return below.float().mean(-1)

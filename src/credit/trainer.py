@@ -38,14 +38,14 @@ from credit.feedback import AsyncFeedbackReward, FeedbackReward, merge_feedback
 from credit.kernel import Views, token_credit, vocabulary_loss
 from credit.methods import get_method
 from credit.rewards import token_advantages
+from credit.rundir import COMPLETE
 from credit.scoring import Head, check_head, head_of, response_hidden, with_response_head
 from credit.teacher import Teacher
 from credit.views import Batch, Plan, Planner
 
 logger = get_logger(__name__)
 
-COMPLETE = "credit_complete.json"
-"""Written last into a checkpoint; a checkpoint without it was interrupted and must not be resumed from."""
+
 
 
 @dataclass
@@ -481,6 +481,12 @@ class CreditTrainer(_trl.GRPOTrainer):
         if self.teacher is not None:
             self.teacher.save(folder)
         (folder / COMPLETE).write_text(json.dumps({"step": self.state.global_step}))
+
+    def _get_train_sampler(self, dataset=None):
+        sampler = super()._get_train_sampler(dataset)
+        if not isinstance(sampler, _trl.RepeatSampler):
+            return sampler
+        return _trl.ResumableSampler(sampler, lambda: int(self.state.epoch or 0))
 
     def _load_optimizer_and_scheduler(self, checkpoint):
         super()._load_optimizer_and_scheduler(checkpoint)

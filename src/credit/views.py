@@ -124,16 +124,17 @@ class Planner:
 
     def _cut_to_fit(self, prompt: Prompt, context: Context, limit: int, excess: int) -> tuple[Context, list[int]]:
         """Cut z in the middle, feedback first; drop it when the prompt alone is too long."""
-        solution, feedback = context
-        while solution or feedback:
-            if feedback:
-                feedback = shorten(feedback, excess, self._encode, self.tokenizer.decode) or None
-            else:
-                solution = shorten(solution or "", excess, self._encode, self.tokenizer.decode) or None
-            ids = self._render([prompt], [(solution, feedback)])[0]
-            if len(ids) <= limit:
-                return (solution, feedback), ids
-            excess = len(ids) - limit
+        kept = list(context)
+        for part in (1, 0):  # feedback, solution
+            cut = 0
+            while kept[part]:
+                # Always from the whole text: cutting what is already cut may only replace the mark, for ever.
+                cut += excess
+                kept[part] = shorten(context[part] or "", cut, self._encode, self.tokenizer.decode) or None
+                ids = self._render([prompt], [(kept[0], kept[1])])[0]
+                if len(ids) <= limit:
+                    return (kept[0], kept[1]), ids
+                excess = len(ids) - limit
         return (None, None), self._render([prompt], [(None, None)])[0]
 
     def _prompt_lengths(self, prompts: Sequence[Prompt]) -> list[int]:

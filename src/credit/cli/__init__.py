@@ -1,0 +1,50 @@
+"""The command line: `credit COMMAND`. Commands are imported when called, so that help is instant."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+
+from credit import __version__
+from credit.errors import UserError
+
+COMMANDS = {
+    "train": "train on the embedded world, or any causal LM and rows of your own",
+    "eval": "sample and grade held-out prompts: avg@k, pass@k, greedy, with intervals",
+    "report": "write report.html again from a run's files",
+    "tiny": "the embedded world: `credit tiny pretrain` reproduces its base model",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; return its exit status. Errors a user can mend are one line and status 2."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(
+        prog="credit",
+        description="Post-train language models by self-distillation with input-specific credit (arXiv 2605.11613).",
+        epilog="first run, no downloads:  credit train --config quickstart\n"
+        "help of a command:        credit COMMAND --help",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"credit {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        commands.add_parser(name, help=summary, add_help=False)
+    chosen, rest = parser.parse_known_args(argv[:1])[0].command, argv[1:]
+    try:
+        return import_module(f"credit.cli.{chosen}").main(rest)
+    except UserError as error:
+        print(f"credit {chosen}: error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if error.name in ("trl", "transformers", "accelerate", "datasets", "yaml", "rich", "pyarrow"):
+            print(
+                f"credit {chosen}: error: {error.name} is not installed. Run: pip install 'credit-distill[train]'",
+                file=sys.stderr,
+            )
+            return 2
+        raise
+    except KeyboardInterrupt:
+        print(f"\ncredit {chosen}: interrupted. Nothing is lost: go on with --resume.", file=sys.stderr)
+        return 130

@@ -1,0 +1,110 @@
+"""What a person sees in the terminal: progress, announcements, result tables."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+console = Console()
+QUIET_SECONDS = 15.0
+"""Without a terminal, one progress line at most this often."""
+
+
+@contextmanager
+def progress(title: str, total: int) -> Iterator[Callable[..., None]]:
+    """Show progress: a bar in a terminal, a line now and then in a log file."""
+    if console.is_terminal:
+        columns = (TextColumn("{task.description:18}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, TextColumn("{task.fields[text]}"), console=console) as bar:
+            task = bar.add_task(title, total=total, text="")
+            yield lambda n, text="": bar.update(task, advance=n, **({"text": text} if text else {}))
+        return
+    done, shown, start = 0, 0.0, time.perf_counter()
+
+    def advance(n: int, text: str = "") -> None:
+        nonlocal done, shown
+        done += n
+        now = time.perf_counter()
+        if text and now - shown > QUIET_SECONDS:
+            shown = now
+            print(f"{title}: {done}/{total}  {text}", flush=True)
+
+    yield advance
+    print(f"{title}: {done}/{total} in {time.perf_counter() - start:.0f} s", flush=True)
+
+
+def announce(experiment: Any) -> None:
+    """Say what will run, in a few lines, before it does."""
+    args, options = experiment.args, experiment.options
+    if options.note:
+        console.print(f"[bold]note:[/] {options.note}", highlight=False, soft_wrap=True)
+    method = args.method
+    if args.uses_teacher:
+        method += f" ({args.form}, lambda {args.lam:g}, C {args.num_negatives}, {args.teacher} teacher"
+        method += f", {args.blend} blend {args.blend_weight:g} with GRPO)" if args.blend != "none" else ")"
+    console.print(f"model {options.model} | data {options.dataset or options.task} | {method}", highlight=False)
+    if experiment.checkpoint:
+        console.print(f"resuming from {experiment.checkpoint.name}", highlight=False)
+    sys.stdout.flush()
+
+
+def results_table(result: dict[str, Any]) -> None:
+    """Before and after per family, with the paired difference and its 95% interval."""
+    settings = result["settings"]
+    table = Table(
+        title=f"held-out accuracy, {settings['prompts']} prompts, avg@{settings['samples']} at T={settings['temperature']:g}",
+        caption="differences are paired, with 95% bootstrap intervals over prompts",
+    )
+    for column in ("family", "prompts", "before", "after", "difference", "greedy"):
+        table.add_column(column, justify="left" if column == "family" else "right", no_wrap=True)
+    for name in [*result["before"]["sampled"]["families"], None]:
+        before, after = (_at(result[when]["sampled"], name) for when in ("before", "after"))
+        greedy = [_at(result[when]["greedy"], name)["mean"] for when in ("before", "after")]
+        table.add_row(
+            name or "overall",
+            str(before["n"]),
+            f"{before['mean']:.3f}",
+            f"{after['mean']:.3f}",
+            _interval(_at(result["difference"]["sampled"], name), sign=True),
+            f"{greedy[0]:.2f} -> {greedy[1]:.2f}",
+            style="bold" if name is None else None,
+        )
+    console.print(table)
+    extras = [
+        f"{key.replace('_', ' ')}: {old:.2f} -> {result['after']['extras'][key]:.2f}"
+        for key, old in result["before"].get("extras", {}).items()
+        if old is not None and result["after"]["extras"].get(key) is not None
+    ]
+    if extras:
+        console.print(" | ".join(extras), highlight=False)
+
+
+def scores_table(summary: dict[str, Any], title: str) -> None:
+    """One evaluation per family: avg@k and greedy with intervals."""
+    table = Table(title=title, caption="95% bootstrap intervals over prompts")
+    for column in ("family", "prompts", "sampled (avg@k)", "greedy"):
+        table.add_column(column, justify="left" if column == "family" else "right")
+    for name in [*summary["sampled"]["families"], None]:
+        sampled, greedy = _at(summary["sampled"], name), _at(summary["greedy"], name)
+        table.add_row(
+            name or "overall", str(sampled["n"]), _interval(sampled), _interval(greedy),
+            style="bold" if name is None else None,
+        )  # fmt: skip
+    console.print(table)
+    console.print(f"pass@{summary['pass_at_k']['k']}: {_interval(summary['pass_at_k'])}", highlight=False)
+
+
+def _at(scores: dict[str, Any], family: str | None) -> dict[str, float]:
+    return scores["overall"] if family is None else scores["families"][family]
+
+
+def _interval(value: dict[str, float], sign: bool = False) -> str:
+    form = "+.3f" if sign else ".3f"
+    return f"{value['mean']:{form}} [{value['low']:{form}}, {value['high']:{form}}]"

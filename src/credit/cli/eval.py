@@ -1,0 +1,59 @@
+"""`credit eval`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from credit.cli.display import progress, scores_table
+from credit.cli.parsing import Parser, parse
+from credit.errors import explained
+from credit.experiment import SourceOptions, go_offline_if_embedded, load_model, load_task
+
+
+@dataclass
+class EvalArguments(SourceOptions):
+    """`credit eval`."""
+
+    split: str = field(default="test", metadata={"help": "Rows to evaluate on."})
+    max_new_tokens: int = field(default=256, metadata={"help": "Longest answer in tokens."})
+    seed: int = field(default=0, metadata={"help": "Seed of the sampler."})
+    out: str | None = field(default=None, metadata={"help": "Folder for scores.json and answers.jsonl."})
+
+
+def main(argv: list[str]) -> int:
+    """Evaluate a model on a task and print avg@k, pass@k and greedy accuracy."""
+    parser = Parser([EvalArguments], prog="credit eval", allow_abbrev=False)
+    parser.usage = "credit eval [--config FILE] [--OPTION VALUE ...]"
+    parser.description = main.__doc__
+    with explained():
+        (options,) = parse(parser, argv)
+        go_offline_if_embedded(options)
+        from credit.evaluate import EvalOptions, evaluate, summarise, write_records
+
+        task = load_task(options)
+        rows = task.rows(options.split, options.eval_limit)
+        if not rows:
+            raise ValueError(f"the {options.split} split is empty. Check --dataset and --eval_limit.")
+        how = EvalOptions(
+            samples=options.eval_samples,
+            temperature=options.eval_temperature,
+            top_p=options.eval_top_p,
+            max_new_tokens=options.max_new_tokens,
+            seed=options.seed,
+        )
+        model, tokenizer = load_model(options.model)
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+    with progress("evaluate", 2 * len(rows)) as advance:
+        records = evaluate(model, tokenizer, task, rows, how, progress=advance)
+    summary = summarise(records)
+    scores_table(summary, f"{options.model} on {options.dataset or options.task} ({options.split})")
+    if options.out:
+        folder = Path(options.out)
+        write_records(folder / "answers.jsonl", records)
+        content = {"options": asdict(options), **summary}
+        (folder / "scores.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        print(f"written: {folder / 'scores.json'}, {folder / 'answers.jsonl'}")
+    return 0

@@ -1,0 +1,72 @@
+"""`credit train`."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import fields
+
+from transformers.utils import logging as hf_logging
+
+from credit.cli.display import announce, progress, results_table
+from credit.cli.parsing import Parser, builtin_configs, parse
+from credit.errors import explained
+from credit.experiment import Experiment, RunOptions, go_offline_if_embedded
+
+# TRL's options most runs touch; all others are listed by --help-all.
+_COMMON = (
+    "output_dir", "max_steps", "num_train_epochs", "learning_rate", "per_device_train_batch_size",
+    "gradient_accumulation_steps", "num_generations", "max_completion_length", "temperature", "beta",
+    "chat_template_kwargs", "model_init_kwargs", "save_steps", "logging_steps", "report_to", "seed", "bf16",
+)  # fmt: skip
+
+
+def main(argv: list[str]) -> int:
+    """Train, and evaluate before and after."""
+    options, args, command = _parse(argv)
+    go_offline_if_embedded(options)
+    hf_logging.disable_progress_bar()  # one display of progress is enough
+    experiment = Experiment(options, args, ["train", *command], progress)
+    experiment.prepare()
+    announce(experiment)
+    result = experiment.execute()
+    if result:
+        results_table(result)
+    print(f"\nreport: {experiment.run / 'report.html'}\nmodel:  {experiment.run / 'model'}")
+    return 0
+
+
+def _parse(argv: list[str]):
+    # Deprecation notices between TRL and transformers are not the user's to mend.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|trl)\.")
+    # Offline mode is read when the hub client is imported, which parsing does.
+    go_offline_if_embedded(_peek(argv))
+    with explained():
+        from credit.config import PRESETS, CreditConfig
+    parser = Parser([RunOptions, CreditConfig], prog="credit train", allow_abbrev=False)
+    parser.description = (
+        "Train on the embedded world or on rows of your own. Options come from --config "
+        f"({', '.join(sorted(builtin_configs()))}, or a YAML file), then --preset, then flags."
+    )
+    parser.usage = "credit train [--config NAME|FILE] [--preset NAME] [--OPTION VALUE ...]"
+    if "--help-all" in argv:
+        argv = ["--help"]
+    else:
+        import trl
+
+        inherited = {f.name for f in fields(trl.GRPOConfig)} - set(_COMMON)
+        parser.hide_all_but({f.name for t in (RunOptions, CreditConfig) for f in fields(t)} - inherited)
+    with explained():
+        options, args = parse(parser, argv, PRESETS)
+    return options, args, argv
+
+
+def _peek(argv: list[str]) -> RunOptions:
+    """Model and dataset as typed; a config file can only add to them."""
+    options = RunOptions()
+    for flag in ("model", "dataset"):
+        for i, arg in enumerate(argv):
+            if arg == f"--{flag}" and i + 1 < len(argv):
+                setattr(options, flag, argv[i + 1])
+            elif arg.startswith(f"--{flag}="):
+                setattr(options, flag, arg.split("=", 1)[1])
+    return options

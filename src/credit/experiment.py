@@ -1,0 +1,302 @@
+"""The main job: evaluate, train, evaluate again, and leave everything a person needs to believe it in one folder."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from credit.context import completion_text
+from credit.errors import explained
+from credit.rundir import RunDir
+
+
+def _option(default: Any, help_text: str, choices: list[str] | None = None) -> Any:
+    return field(default=default, metadata={"help": help_text, **({"choices": choices} if choices else {})})
+
+
+@dataclass
+class SourceOptions:
+    """Which model, and which rows with which grader."""
+
+    model: str = _option("tiny", "Folder or hub id of a causal LM; `tiny` is the embedded base model.")
+    task: str = _option("tiny", "Registered task; ignored with --dataset.")
+    dataset: str | None = _option(None, "Your rows: .jsonl or .parquet file, or hub id, with `prompt` and `answer`.")
+    eval_dataset: str | None = _option(None, "Test rows; without it a tenth of the prompts of --dataset is held out.")
+    grader: str = _option("exact", "How --dataset rows are graded: `exact` match or multiple-`choice`.")
+    eval_samples: int = _option(4, "k sampled answers per test prompt (avg@k). Default: paper for code; 16 elsewhere.")
+    eval_temperature: float = _option(0.6, "Sampling temperature of the evaluation. Default: paper.")
+    eval_top_p: float = _option(0.95, "Nucleus of the evaluation. Default: paper.")
+    eval_limit: int | None = _option(None, "Evaluate on the first n test rows only.")
+
+
+@dataclass
+class RunOptions(SourceOptions):
+    """A training run, besides the options of `CreditConfig`."""
+
+    preset: str | None = _option(
+        None, "`paper-code` or `paper-science`: the method's own fields as reported. Explicit flags win over it."
+    )
+    train_limit: int | None = _option(None, "Train on the first n rows only.")
+    skip_eval: bool = _option(False, "Neither evaluate before nor after training.")
+    resume: bool = _option(False, "Go on with the run in --output_dir, from its last complete checkpoint.")
+    overwrite: bool = _option(False, "Replace the run in --output_dir.")
+    note: str | None = _option(None, "One line about this run, printed and shown in the report.")
+
+
+# Options that say how a run is started, not what it computes.
+_LAUNCH = ("resume", "overwrite")
+
+
+def load_task(options: SourceOptions) -> Any:
+    """Return the registered task, or one made of the user's rows."""
+    from credit.tasks import get_task
+    from credit.tasks.rows import RowsTask
+
+    if options.dataset:
+        return RowsTask(options.dataset, options.grader, options.eval_dataset)
+    return get_task(options.task)
+
+
+def load_model(name: str, **kwargs: Any) -> tuple[Any, Any]:
+    """Load a causal LM and its tokenizer; raise ValueError with the fix when there is none."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    path = model_path(name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+        model = AutoModelForCausalLM.from_pretrained(path, **{"dtype": "float32", **kwargs})
+    except (OSError, ValueError) as error:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(
+            f"model {name!r} is neither a folder with a causal LM nor a reachable hub id. Check --model. ({first_line})"
+        ) from error
+    return model, tokenizer
+
+
+def model_path(name: str) -> str:
+    """Resolve `tiny`, and refuse paths that do not exist before the hub is asked for them."""
+    if name == "tiny":
+        from credit.tiny import BASE_PATH
+
+        return str(BASE_PATH)
+    looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
+    if looks_like_path and not Path(name).expanduser().is_dir():
+        raise ValueError(f"model folder {name} does not exist. Check --model.")
+    return str(Path(name).expanduser()) if Path(name).expanduser().is_dir() else name
+
+
+def go_offline_if_embedded(options: SourceOptions) -> None:
+    """The embedded world needs no network: say so to the hub client before it is imported."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if options.model == "tiny" and not options.dataset:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+class Experiment:
+    """One training run in one folder.
+
+    Args:
+        options: source, evaluation and launch options.
+        args: the trainer's options.
+        command: what was typed, for the report.
+        progress: (title, total) -> context manager yielding `advance(n, text)`; how progress is shown.
+    """
+
+    def __init__(
+        self,
+        options: RunOptions,
+        args: Any,
+        command: list[str] | None = None,
+        progress: Callable[[str, int], AbstractContextManager[Callable[..., None]]] | None = None,
+    ):
+        self.options, self.args = options, args
+        self.command = "credit " + shlex.join(command if command is not None else sys.argv[1:])
+        self.progress = progress
+        self.run = RunDir(args.output_dir)
+        self.seconds: dict[str, float] = {}
+        self.started = datetime.now(UTC).isoformat(timespec="seconds")
+
+    def config(self) -> dict[str, Any]:
+        """Return every option as it will be used, for `config.yaml`."""
+        own = {k: v for k, v in asdict(self.options).items() if k not in _LAUNCH}
+        return {**own, **_plain(self.args.to_dict())}
+
+    def prepare(self) -> None:
+        """Load everything and claim the folder; complain about all a user can mend before any training."""
+        from credit.evaluate import EvalOptions
+
+        with self._timed("setup"), explained():
+            options = self.options
+            self.task = load_task(options)
+            self.test_rows = [] if options.skip_eval else self._rows("test", options.eval_limit)
+            rows = self._rows("train", options.train_limit)
+            self.model, self.tokenizer = load_model(options.model, **(self.args.model_init_kwargs or {}))
+            self.template_options = dict(self.args.chat_template_kwargs or {})
+            self.eval_options = EvalOptions(
+                samples=options.eval_samples,
+                temperature=options.eval_temperature,
+                top_p=options.eval_top_p,
+                max_new_tokens=self.args.max_completion_length,
+                seed=self.args.seed,
+            )
+            self.trainer = self._trainer(rows)
+            self.checkpoint = self.run.claim(self.config(), options.resume, options.overwrite)
+
+    def _rows(self, split: str, limit: int | None) -> list[dict[str, Any]]:
+        rows = self.task.rows(split, limit)
+        if not rows:
+            raise ValueError(f"the {split} split is empty. Check --dataset and the limits.")
+        return rows
+
+    def _trainer(self, rows: list[dict[str, Any]]) -> Any:
+        from datasets import Dataset
+        from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+        from credit.run_callback import RunCallback
+        from credit.trainer import CreditTrainer
+
+        if self.tokenizer.chat_template is None:
+            for row in rows + self.test_rows:
+                row["prompt"] = "\n\n".join(m["content"] for m in row["prompt"])
+        task = self.task
+
+        def graded(prompts, completions, **columns):
+            columns = {name: values for name, values in columns.items() if isinstance(values, list)}
+            grades = []
+            for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
+                row = {"prompt": prompt, **{name: values[i] for name, values in columns.items()}}
+                grades.append(task.grade(row, completion_text(completion)))
+            return [(g.score, g.feedback) for g in grades]
+
+        graded.__name__ = f"{task.name}_grade"
+        trainer = CreditTrainer(
+            self.model, graded, self.args, train_dataset=Dataset.from_list(rows), processing_class=self.tokenizer
+        )
+        for callback in (PrinterCallback, ProgressCallback):
+            trainer.remove_callback(callback)
+        trainer.add_callback(RunCallback(self.run, self.progress))
+        return trainer
+
+    def execute(self) -> dict[str, Any] | None:
+        """Run it all; return the content of `eval.json`, or None when evaluation was skipped."""
+        from credit.report import write_report
+
+        self._write_status("running")
+        before = self._evaluate("before", self.model)
+        with self._timed("train"):
+            self.trainer.train(resume_from_checkpoint=str(self.checkpoint) if self.checkpoint else None)
+            self.trainer.save_model(str(self.run / "model"))
+            self.tokenizer.save_pretrained(str(self.run / "model"))
+        # The trained weights, not the trainer's wrapper of them.
+        after = self._evaluate("after", self.trainer.accelerator.unwrap_model(self.trainer.model))
+        result = self._write_eval(before, after) if before and after else None
+        self._write_status("complete")
+        write_report(self.run.path)
+        return result
+
+    def _evaluate(self, name: str, model: Any) -> list[dict[str, Any]]:
+        from credit.evaluate import evaluate, read_records, write_records
+
+        path = self.run / "eval" / f"{name}.jsonl"
+        if self.options.skip_eval:
+            return []
+        if name == "before" and self.checkpoint is not None and path.exists():
+            return read_records(path)  # evaluated before the run was interrupted
+        with self._timed(f"eval_{name}"), self._progress(f"evaluate {name}", 2 * len(self.test_rows)) as advance:
+            records = evaluate(
+                model, self.tokenizer, self.task, self.test_rows, self.eval_options, self.template_options, advance
+            )
+        write_records(path, records)
+        return records
+
+    def _write_eval(self, before: list[dict[str, Any]], after: list[dict[str, Any]]) -> dict[str, Any]:
+        from credit.evaluate import changed_examples, compare, summarise
+
+        extras = getattr(self.task, "extras", lambda records: {})
+        result = {
+            "settings": {
+                **asdict(self.eval_options),
+                "split": "test",
+                "prompts": len(before),
+                "interval": "95% bootstrap over prompts",
+            },
+            "before": {**summarise(before), "extras": extras(before)},
+            "after": {**summarise(after), "extras": extras(after)},
+            "difference": compare(before, after),
+            "examples": changed_examples(before, after),
+        }
+        self.run.write_json("eval.json", result)
+        return result
+
+    def _write_status(self, status: str) -> None:
+        self.run.write_json(
+            "run.json",
+            {
+                "status": status,
+                "started": self.started,
+                "seconds": {k: round(v, 3) for k, v in self.seconds.items()},
+                "command": self.command,
+                "versions": _versions(),
+                "model": self.options.model,
+                "dataset": self.options.dataset or self.options.task,
+                "seed": self.args.seed,
+                "note": self.options.note,
+                "trained_model": "model",
+            },
+        )
+
+    def _timed(self, name: str) -> AbstractContextManager[None]:
+        return _Timer(self.seconds, name)
+
+    def _progress(self, title: str, total: int) -> AbstractContextManager[Callable[..., None]]:
+        return self.progress(title, total) if self.progress else _Silent()
+
+
+class _Timer(AbstractContextManager):
+    def __init__(self, seconds: dict[str, float], name: str):
+        self.seconds, self.name = seconds, name
+
+    def __enter__(self) -> None:
+        self.start = time.perf_counter()
+
+    def __exit__(self, *exc: object) -> None:
+        self.seconds[self.name] = self.seconds.get(self.name, 0.0) + time.perf_counter() - self.start
+
+
+class _Silent(AbstractContextManager):
+    def __enter__(self) -> Callable[..., None]:
+        return lambda *args, **kwargs: None
+
+    def __exit__(self, *exc: object) -> None:
+        return None
+
+
+def _plain(value: Any) -> Any:
+    """Reduce to what YAML can hold and read back equal."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name, package in {
+        "credit": "credit-distill", "torch": "torch", "trl": "trl", "transformers": "transformers"
+    }.items():  # fmt: skip
+        try:
+            found[name] = version(package)
+        except PackageNotFoundError:
+            found[name] = "not installed as a package"
+    return found

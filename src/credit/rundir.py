@@ -1,0 +1,124 @@
+"""A run's folder: who may write into it, and the files a run leaves.
+
+`config.yaml` (resolved options), `run.json` (what, when, versions), `metrics.jsonl` (one line per log), `eval.json`
+and `eval/` (answers before and after), `completions/`, `credit/` (token credit), `checkpoint-*`, `model/`,
+`report.html`. Files are written whole or appended line by line, so a kill at any moment loses nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+COMPLETE = "credit_complete.json"
+"""Written last into a checkpoint; a checkpoint without it was interrupted and is never resumed from."""
+
+_OURS = ("config.yaml", "run.json", "metrics.jsonl", "eval.json", "report.html", "README.md", ".gitignore")
+_OUR_FOLDERS = ("eval", "completions", "credit", "model", "runs")
+
+
+class RunDir:
+    """The folder of one run."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def claim(self, config: dict[str, Any], resume: bool, overwrite: bool) -> Path | None:
+        """Take the folder for a run with this resolved config.
+
+        Returns:
+            The checkpoint to resume from, or None to start at step 0.
+
+        Raises:
+            ValueError: it holds another run or foreign files, or `resume` meets different options.
+        """
+        if resume and overwrite:
+            raise ValueError("--resume and --overwrite exclude each other. Pick one.")
+        holds_run = (self / "config.yaml").exists()
+        if resume and not holds_run:
+            raise ValueError(f"{self.path} holds no run to resume. Check --output_dir, or drop --resume.")
+        if self.path.is_file() or (not holds_run and self.path.is_dir() and any(self.path.iterdir())):
+            raise ValueError(f"{self.path} is not empty and holds no run of this program. Choose another --output_dir.")
+        if resume:
+            self._refuse_other_config(config)
+            return self._rewind()
+        if holds_run:
+            if not overwrite:
+                raise ValueError(
+                    f"{self.path} holds another run. Use --resume to go on with it, --overwrite to replace it, or "
+                    "another --output_dir."
+                )
+            self._clear()
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.write_text("config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        return None
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a file whole or not at all."""
+        partial = self / f"{name}.partial"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(self / name)
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write JSON whole or not at all."""
+        self.write_text(name, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+    def read_json(self, name: str) -> Any:
+        """Read a JSON file of the run."""
+        return json.loads((self / name).read_text(encoding="utf-8"))
+
+    def append_metrics(self, metrics: dict[str, Any]) -> None:
+        """Append one line to `metrics.jsonl`."""
+        with (self / "metrics.jsonl").open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps(metrics) + "\n")
+
+    def _refuse_other_config(self, config: dict[str, Any]) -> None:
+        saved = yaml.safe_load((self / "config.yaml").read_text(encoding="utf-8"))
+        differing = sorted(k for k in {*saved, *config} if saved.get(k) != config.get(k))
+        if differing:
+            changes = ", ".join(f"{k}: {saved.get(k)!r} -> {config.get(k)!r}" for k in differing[:5])
+            raise ValueError(
+                f"cannot resume {self.path} with other options ({changes}). Use the options of its config.yaml, or "
+                "start another run."
+            )
+
+    def checkpoints(self) -> list[Path]:
+        """Return complete checkpoints, oldest first."""
+        folders = [p for p in self.path.glob("checkpoint-*") if (p / COMPLETE).exists()]
+        return sorted(folders, key=lambda p: int(p.name.rpartition("-")[2]))
+
+    def _rewind(self) -> Path | None:
+        """Drop what was written after the last complete checkpoint; it will be written again, the same."""
+        complete = self.checkpoints()
+        last = complete[-1] if complete else None
+        step = int(last.name.rpartition("-")[2]) if last else 0
+        for folder in self.path.glob("checkpoint-*"):
+            if folder not in complete:
+                shutil.rmtree(folder)
+        metrics = self / "metrics.jsonl"
+        if metrics.exists():
+            kept = [line for line in metrics.read_text(encoding="utf-8").splitlines() if _step(line) <= step]
+            self.write_text("metrics.jsonl", "".join(line + "\n" for line in kept))
+        return last
+
+    def _clear(self) -> None:
+        """Remove the files a run leaves, and nothing else."""
+        for name in _OURS:
+            (self / name).unlink(missing_ok=True)
+        for folder in [*(self / name for name in _OUR_FOLDERS), *self.path.glob("checkpoint-*")]:
+            if folder.is_dir():
+                shutil.rmtree(folder)
+
+
+def _step(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return float("inf")  # a line cut short by a kill

@@ -1,0 +1,100 @@
+"""The tiny task: rows of all families, their splits, their grades, and what can be measured on an answer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from random import Random
+
+from credit.tasks.base import Grade, Row
+from credit.tiny.families import FAMILIES, Item, split_words
+
+SIZES = {"train": 1024, "validation": 128, "test": 256}
+LEAK_PHRASES = ("as shown above", "as noted above", "given the feedback")
+_PATIENCE = 100_000  # draws without a new prompt before a family counts as exhausted
+
+
+def split_of(family: str, prompt: str) -> str:
+    """Return the split a prompt belongs to, by the hash of its text: 70% train, 10% validation, 20% test."""
+    bucket = int(_digest(family, prompt), 16) % 10
+    return "test" if bucket < 2 else "validation" if bucket == 2 else "train"
+
+
+def _digest(family: str, prompt: str) -> str:
+    return hashlib.sha256(f"{family}\n{prompt}".encode()).hexdigest()[:12]
+
+
+def row_of(item: Item) -> Row:
+    """Return the dataset row of an item; all rows have the same columns, `meta` is one JSON string."""
+    return {
+        "prompt": [
+            {"role": "system", "content": FAMILIES[item.family].SYSTEM},
+            {"role": "user", "content": item.prompt},
+        ],
+        "family": item.family,
+        "answer": item.answer,
+        "id": f"{item.family}-{_digest(item.family, item.prompt)}",
+        "meta": json.dumps(item.meta, sort_keys=True),
+    }
+
+
+def items(family: str, split: str, seed: int = 0) -> Iterator[Item]:
+    """Yield distinct items of one family and split; ends only when the family has no more."""
+    rng, seen, idle = Random(f"{family} {split} {seed}"), set(), 0
+    while idle < _PATIENCE:
+        item = FAMILIES[family].draw(rng)
+        idle += 1
+        if item.prompt not in seen and split_of(family, item.prompt) == split:
+            seen.add(item.prompt)
+            idle = 0
+            yield item
+
+
+def has_reasoning(row: Row, completion: str) -> bool | None:
+    """Return whether the steps are written out; None where the family does not need them."""
+    family = FAMILIES[row["family"]]
+    return family.reasons(row, completion) if family.NEEDS_REASONING else None
+
+
+def leaks(completion: str) -> bool:
+    """Return whether an answer talks as if it had been shown a solution or feedback."""
+    text = " ".join(split_words(completion))
+    return any(phrase in text for phrase in LEAK_PHRASES)
+
+
+def bearing_words(row: Row, completion: str) -> list[int]:
+    """Return the word positions (= token positions) of a completion that carry the answer."""
+    return FAMILIES[row["family"]].bearing(row, completion)
+
+
+class TinyTask:
+    """Four families, interleaved, so that every batch mixes them."""
+
+    name = "tiny"
+
+    def __init__(self, seed: int = 0, families: tuple[str, ...] = tuple(FAMILIES)):
+        unknown = set(families) - set(FAMILIES)
+        if unknown or not families:
+            raise ValueError(f"families={families!r}: choose some of {sorted(FAMILIES)}.")
+        self.seed, self.families = seed, families
+
+    def rows(self, split: str, limit: int | None = None) -> list[Row]:
+        """Return the first `limit` rows of a split; a shorter list is a prefix of a longer one."""
+        if split not in SIZES:
+            raise ValueError(f"split={split!r}: choose one of {sorted(SIZES)}.")
+        wanted = SIZES[split] if limit is None else min(limit, SIZES[split])
+        sources = [items(family, split, self.seed) for family in self.families]
+        rows: list[Row] = []
+        while len(rows) < wanted and sources:
+            for source in list(sources):
+                item = next(source, None)
+                if item is None:
+                    sources.remove(source)
+                else:
+                    rows.append(row_of(item))
+        return rows[:wanted]
+
+    def grade(self, row: Row, completion: str) -> Grade:
+        """Grade a completion; any text is allowed."""
+        return FAMILIES[row["family"]].grade(row, completion)
