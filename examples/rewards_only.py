@@ -1,8 +1,8 @@
 """CREDIT's maths without a trainer: for verl, prime-rl or a loop of your own. Needs torch only.
 
 Your framework scores three things on the *same* response tokens: the student, the teacher (own prompt plus
-feedback z), and the teacher under the prompts of unrelated rollouts (same z). Here they are made up: seeing z makes
-two words likelier, `answer` only under the prompt it belongs to, and `so` under any prompt.
+feedback z), and the teacher under the prompts of unrelated rollouts (same z). Here they are made up: seeing z
+makes two words likelier, `answer` only under the prompt it belongs to, and `so` under any prompt.
 
     python examples/rewards_only.py
 """
@@ -21,9 +21,7 @@ torch.manual_seed(0)
 prompts = [f"question {row // 2}" for row in range(ROLLOUTS)]
 generator = torch.Generator().manual_seed(0)
 negatives_BC = draw_negatives(prompts, [row // 2 for row in range(ROLLOUTS)], NEGATIVES, generator)
-assert (
-    negatives_BC >= 0
-).all()  # otherwise give such rollouts lam=0: see rewards.generic_score(available=...)
+assert (negatives_BC >= 0).all()  # otherwise give such rollouts lam=0: see rewards.generic_score(available=...)
 print("negatives of rollout 0:", [prompts[j] for j in negatives_BC[0].tolist()])
 
 # 2. Log-probabilities over the vocabulary, (B, T, V); the contrast has a leading axis of C negatives.
@@ -47,12 +45,9 @@ R = {
 columns = {"r": r, "S": S, "G": G, **{f"R {form}": reward for form, reward in R.items()}}
 print("\nword  " + "".join(f"{name:>{len(name) + 8}}" for name in columns))
 for v, word in enumerate(WORDS):
-    print(
-        f"{word:6}"
-        + "".join(f"{values[0, 0, v].item():{len(name) + 8}.2f}" for name, values in columns.items())
-    )
+    print(f"{word:6}" + "".join(f"{values[0, 0, v].item():{len(name) + 8}.2f}" for name, values in columns.items()))
 
-# 4. A loss. Token level: R at the sampled tokens are advantages. Vocabulary level: move to the contrastive teacher.
+# 4. A loss. Token level: R of the sampled tokens are advantages. Vocabulary level: approach the target.
 logq = contrastive_teacher(logp_teacher, logp_contrast, LAM)
 loss = reverse_kl(logp_student, logq).mean()
 loss.backward()

@@ -15,9 +15,7 @@ from jaxtyping import install_import_hook
 
 CHECKED = ["credit.rewards", "credit.divergences", "credit.contrast"]
 if loaded := [name for name in CHECKED if name in sys.modules]:
-    raise RuntimeError(
-        f"{loaded} imported before the shape checks were installed; import credit in tests only."
-    )
+    raise RuntimeError(f"{loaded} imported before the shape checks were installed; import credit in tests only.")
 install_import_hook(CHECKED, "beartype.beartype")
 
 import pytest

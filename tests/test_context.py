@@ -14,9 +14,7 @@ from credit.context import (
     teacher_messages,
 )
 
-TEMPLATE = TeacherTemplate(
-    reprompt="{prompt}|{solution}|{feedback}", solution="S={solution}", feedback="F={feedback}"
-)
+TEMPLATE = TeacherTemplate(reprompt="{prompt}|{solution}|{feedback}", solution="S={solution}", feedback="F={feedback}")
 CHAT = [
     {"role": "system", "content": "be brief"},
     {"role": "user", "content": "first"},
@@ -92,6 +90,7 @@ def test_content_blocks_are_refused():
         ("plain", "plain"),
         ("<think>a\nb</think>\n\nanswer", "answer"),
         ("<think>a</think>one <think>b</think>two", "one two"),
+        ("one <think>a\nb</think>two", "one two"),
         ("opened by the chat template</think>\nanswer", "answer"),
         ("a < b and c > d", "a < b and c > d"),
     ],

@@ -115,14 +115,23 @@ def test_every_unrelated_prompt_is_drawn_sooner_or_later():
     assert drawn == set(PROMPTS[3:])
 
 
+def test_shifts_are_random_and_not_only_their_starting_order():
+    # Half-way round a circle of four, two prompts serve each other; one step round, they do not.
+    mutual = {negatives[negatives[0][0]][0] == 0 for negatives in (draw("abcd", range(4), 1, s) for s in SEEDS)}
+    assert mutual == {True, False}
+
+
+def test_the_circle_is_not_the_order_of_the_batch():
+    draws = [draw("abcde", range(5), 1, seed) for seed in SEEDS]
+    assert any(len({(other - row) % 5 for row, [other] in enumerate(negatives)}) > 1 for negatives in draws)
+
+
 def test_group_ids_may_be_a_tensor():
     generator = torch.Generator().manual_seed(0)
     assert draw_negatives(PROMPTS, torch.tensor(GROUPS), 2, generator).tolist() == draw()
 
 
-@pytest.mark.parametrize(
-    ("groups", "number", "message"), [([0, 1], 0, "num_negatives=0"), ([0], 1, "2 prompts but 1")]
-)
+@pytest.mark.parametrize(("groups", "number", "message"), [([0, 1], 0, "num_negatives=0"), ([0], 1, "2 prompts but 1")])
 def test_degenerate_requests_are_refused(groups, number, message):
     with pytest.raises(ValueError, match=message):
         draw(["a", "b"], groups, number)

@@ -87,9 +87,7 @@ def test_jsd_ends_are_forward_and_reverse_kl(alpha, distance):
 @pytest.mark.parametrize(("alpha", "distance"), [(1e-6, forward_kl), (1 - 1e-6, reverse_kl)])
 def test_jsd_tends_to_the_kl_its_end_is_mapped_to(alpha, distance):
     student, target = random_logps(4, 6), random_logps(4, 6)
-    assert_close(
-        jsd(student, target, alpha) / min(alpha, 1 - alpha), distance(student, target), rtol=1e-3, atol=1e-6
-    )
+    assert_close(jsd(student, target, alpha) / min(alpha, 1 - alpha), distance(student, target), rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("alpha", [-0.1, 1.1])
@@ -121,9 +119,7 @@ def test_reverse_kl_gradient_is_centred_credit():
 
 def test_forward_kl_gradient_is_student_minus_target():
     logits, target = torch.randn(4, 6, dtype=torch.float64), random_logps(4, 6)
-    assert_close(
-        gradient(lambda p: forward_kl(p, target), logits), logits.softmax(-1) - target.exp(), **EXACT
-    )
+    assert_close(gradient(lambda p: forward_kl(p, target), logits), logits.softmax(-1) - target.exp(), **EXACT)
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.5, 0.9])
@@ -176,9 +172,7 @@ def test_insertions_have_one_gradient_without_lambda(alpha):
     logits, teacher = torch.randn(4, 6, dtype=torch.float64), random_logps(4, 6)
     expected = gradient(lambda p: jsd(p, teacher, alpha), logits)
     for insertion in INSERTIONS:
-        grad = gradient(
-            lambda p, i=insertion: credit_divergence(p, teacher, teacher, "jsd", alpha, i), logits
-        )
+        grad = gradient(lambda p, i=insertion: credit_divergence(p, teacher, teacher, "jsd", alpha, i), logits)
         assert_close(grad, expected, **EXACT)
 
 
@@ -189,15 +183,10 @@ def test_insertions_differ_with_lambda():
         random_logps(2, 4, 6),
     )
     target, penalty, kernel = (
-        gradient(
-            lambda p, i=i: credit_divergence(p, teacher, paper(teacher, contrast), "jsd", 0.5, i), logits
-        )
+        gradient(lambda p, i=i: credit_divergence(p, teacher, paper(teacher, contrast), "jsd", 0.5, i), logits)
         for i in ("target", "penalty", "kernel")
     )
-    assert (
-        min((target - penalty).abs().max(), (target - kernel).abs().max(), (kernel - penalty).abs().max())
-        > 1e-3
-    )
+    assert min((target - penalty).abs().max(), (target - kernel).abs().max(), (kernel - penalty).abs().max()) > 1e-3
 
 
 def test_credit_divergence_matches_its_definitions():
@@ -297,9 +286,7 @@ def test_bucket_tail_coarse_grains_each_model_first():
 
 
 def test_bucket_tail_is_biased_and_the_exact_tail_is_not():
-    student, teacher, contrast = (
-        random_logps(*shape, scale=1.0) for shape in ((8, 2000), (8, 2000), (1, 8, 2000))
-    )
+    student, teacher, contrast = (random_logps(*shape, scale=1.0) for shape in ((8, 2000), (8, 2000), (1, 8, 2000)))
     q = contrastive_teacher(teacher, contrast, LAM)
     index = student_support(student, 20)
 
@@ -334,9 +321,7 @@ def test_renormalise_treats_the_support_as_the_vocabulary():
 def test_a_support_as_large_as_the_vocabulary_is_the_full_vocabulary(size, tail, divergence):
     student_K, logp_teacher_K, raw_K, _, q, student = on_support(size, tail)
     distance = {"reverse_kl": reverse_kl, "forward_kl": forward_kl, "jsd": jsd}[divergence]
-    assert_close(
-        credit_divergence(student_K, logp_teacher_K, raw_K, divergence), distance(student, q), **EXACT
-    )
+    assert_close(credit_divergence(student_K, logp_teacher_K, raw_K, divergence), distance(student, q), **EXACT)
 
 
 @pytest.mark.parametrize("tail", TAILS)

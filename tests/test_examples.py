@@ -30,14 +30,8 @@ def run_python(code: str) -> tuple[str, set[str]]:
 
 
 def test_rewards_only_needs_torch_alone():
-    printed, modules = run_python(
-        "import runpy; runpy.run_path('examples/rewards_only.py', run_name='__main__')"
-    )
-    table = {
-        line.split()[0]: [float(x) for x in line.split()[1:]]
-        for line in printed.splitlines()
-        if "." in line[:20]
-    }
+    printed, modules = run_python("import runpy; runpy.run_path('examples/rewards_only.py', run_name='__main__')")
+    table = {line.split()[0]: [float(x) for x in line.split()[1:]] for line in printed.splitlines() if "." in line[:20]}
     so, answer = (dict(zip(("r", "S", "G"), table[word][:3], strict=True)) for word in ("so", "answer"))
     # Feedback makes both words likelier, `so` whatever the question: the specific part tells them apart.
     assert min(so["r"], answer["r"]) > 1.0

@@ -84,9 +84,7 @@ def brute_loss(row: int, logits: Tensor, views: Views, teacher_head: Head, optio
     logp_teacher = cut(logp_teacher.exp()).log() if options.tail == "exact" else logp_teacher
     if options.tail == "exact":
         inside = weight[support]
-        weight = (
-            inside if len(support) == V else torch.cat([inside, (weight.sum() - inside.sum()).unsqueeze(0)])
-        )
+        weight = inside if len(support) == V else torch.cat([inside, (weight.sum() - inside.sum()).unsqueeze(0)])
     p, q, a = cut(p_V), weight / weight.sum(), options.jsd_alpha
     p_teacher = logp_teacher.exp()
 
@@ -199,9 +197,7 @@ def test_lambda_zero_is_the_path_without_contrast_bit_for_bit(divergence, insert
     expected = vocabulary_loss(
         hidden, labels, head, bare, teacher_head, lambda *scores: sdpo.target(*scores, "paper"), options
     )
-    missing = replace(
-        views, available_NC=torch.zeros_like(views.available_NC), nofeedback_NCD=views.contrast_NCD
-    )
+    missing = replace(views, available_NC=torch.zeros_like(views.available_NC), nofeedback_NCD=views.contrast_NCD)
     for form in FORMS:
         for same in (bare, missing):
             out = vocabulary_loss(hidden, labels, head, same, teacher_head, target_of(form), options)

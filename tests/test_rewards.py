@@ -192,9 +192,7 @@ def test_lambda_zero_is_self_distillation_bit_for_bit(form):
     plain = filtering_increment(teacher, student)
     for untouched in (None, poison):
         assert torch.equal(credit_reward(teacher, student, untouched, 0.0, form, untouched), plain)
-        assert torch.equal(
-            contrastive_teacher(teacher, untouched, 0.0, form, untouched), teacher.log_softmax(-1)
-        )
+        assert torch.equal(contrastive_teacher(teacher, untouched, 0.0, form, untouched), teacher.log_softmax(-1))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -283,9 +281,7 @@ def masked_mean(values, where):
     return values[where].mean()
 
 
-def advantages(
-    reward, expected, mask, token_credit="immediate", gamma=1.0, baseline="none", mean=masked_mean
-):
+def advantages(reward, expected, mask, token_credit="immediate", gamma=1.0, baseline="none", mean=masked_mean):
     return token_advantages(reward, expected, mask, token_credit, gamma, baseline, mean)
 
 

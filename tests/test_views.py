@@ -1,4 +1,4 @@
-"""Plans of what the teachers read: one z in all views of a rollout, within the limit, on any number of ranks."""
+"""What the teachers read: one z in all views of a rollout, within the limit, on any number of ranks."""
 
 import random
 from dataclasses import dataclass, field
@@ -49,7 +49,7 @@ def planner(words: Words, number=2, without_feedback=False, feedback_when="alway
 
 
 def make_batch(chat: bool = False) -> Batch:
-    """Prompts of 2, 4, 6 and 8 words, three rollouts each: two right answers and a wrong one with feedback."""
+    """Prompts of 2, 4, 6 and 8 words, three rollouts each: two right and a wrong one with feedback."""
     prompts, texts, feedback = [], [], []
     for group in range(4):
         question = " ".join(f"q{group}.{i}" for i in range(2 * group + 2))
@@ -81,15 +81,14 @@ def test_every_view_of_a_rollout_is_another_prompt_with_the_same_z(chat):
             assert other.startswith(bare)
             assert batch.groups[column] != batch.groups[row]
     assert plan.cut == 0
+    assert plan.nofeedback == []  # not asked for
 
 
 def test_z_is_a_sibling_answer_and_what_was_said_about_the_own_one():
     batch = make_batch()
     plan = planner(Words()).plan(batch, range(12), 1000, seed=0)
     for row, (solution, feedback) in enumerate(plan.contexts):
-        siblings = [
-            j for j in range(12) if j != row and batch.groups[j] == batch.groups[row] and batch.succeeded[j]
-        ]
+        siblings = [j for j in range(12) if j != row and batch.groups[j] == batch.groups[row] and batch.succeeded[j]]
         assert solution in {batch.texts[j] for j in siblings}
         assert feedback == batch.feedback[row]
 
@@ -169,9 +168,7 @@ def test_feedback_is_cut_before_the_solution():
 @pytest.mark.parametrize("limit", range(20, 90))
 def test_cutting_ends_when_the_mark_takes_several_tokens(limit, prompt_words):
     solution, words = "a solution of so many letters", Words(letters=True)
-    batch = Batch(
-        ["q " * prompt_words] * 2, [solution, "y"], [None, "what went wrong here"], [True, False], [0, 0]
-    )
+    batch = Batch(["q " * prompt_words] * 2, [solution, "y"], [None, "what went wrong here"], [True, False], [0, 0])
     plan = planner(words, 0).plan(batch, range(1, 2), limit, seed=0)
     assert len(plan.own[0]) <= limit
     assert words.decode(plan.own[0]).count(" ... ") <= 1
@@ -209,9 +206,7 @@ def test_plans_follow_their_seed_and_no_shared_stream():
     batch, words = make_batch(), Words()
     before = torch.get_rng_state(), random.getstate()
     planner(words, number=0).plan(batch, range(12), 1000, seed=0)
-    assert (
-        random.getstate() == before[1]
-    )  # asked without negatives: beartype's checks of them draw from `random`
+    assert random.getstate() == before[1]  # asked without negatives: beartype's checks of them draw from `random`
     first = planner(words).plan(batch, range(12), 1000, seed=0)
     assert torch.equal(torch.get_rng_state(), before[0])
     torch.manual_seed(7)

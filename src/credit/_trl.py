@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import version
 
 from packaging.version import Version
-from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import RepeatSampler, get_callable_name, is_async_callable
 
 SUPPORTED = ("1.16", "1.17")
@@ -53,7 +54,7 @@ class ResumableSampler(RepeatSampler):
         self.__dict__.update(original.__dict__)
         self._epoch = epoch
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[int]:  # type: ignore[override]
         if self.shuffle:
             self.generator.manual_seed((self.seed or 0) + self._epoch())
         return super().__iter__()

@@ -62,7 +62,8 @@ class CreditConfig(GRPOConfig):
         FORMS,
     )
     lam: float = _option(
-        0.1, "Coefficient lambda of the input-generic part, >= 0. 0 is plain self-distillation. Default: paper."
+        0.1,
+        "Coefficient lambda of the input-generic part, >= 0. 0 is plain self-distillation. Default: paper.",
     )
     num_negatives: int = _option(1, "C, unrelated inputs each rollout is contrasted with. Default: paper.")
     contrast_floor: float = _option(
@@ -135,9 +136,7 @@ class CreditConfig(GRPOConfig):
         "When the teacher sees the environment's feedback: `without_solution`, `always` or `never`. Default: as SDPO.",
         FEEDBACK_WHEN,
     )
-    strip_solution_thinking: bool = _option(
-        True, "Drop <think> blocks from sibling solutions. Default: as SDPO."
-    )
+    strip_solution_thinking: bool = _option(True, "Drop <think> blocks from sibling solutions. Default: as SDPO.")
     max_teacher_prompt_length: int = _option(
         10240, "Longest teacher prompt in tokens; z is cut in the middle to fit. Default: as SDPO."
     )
@@ -145,7 +144,8 @@ class CreditConfig(GRPOConfig):
         512, "Tokens projected to the vocabulary at once; bounds memory, changes nothing else. Default: ours."
     )
     credit_log_steps: int = _option(
-        10, "Write token credit of a few rollouts to credit/*.parquet every n steps; 0 is never. Default: ours."
+        10,
+        "Write token credit of a few rollouts to credit/*.parquet every n steps; 0 is never. Default: ours.",
     )
     credit_log_rollouts: int = _option(16, "Rollouts per such file. Default: ours.")
     idle_warning_steps: int = _option(
@@ -166,6 +166,10 @@ class CreditConfig(GRPOConfig):
     def uses_teacher(self) -> bool:
         """Whether rollouts are scored by a self-teacher."""
         return get_method(self.method).needs_teacher
+
+    @property
+    def _saves(self) -> str:
+        return str(getattr(self.save_strategy, "value", self.save_strategy))
 
     @property
     def steps_per_buffer(self) -> float:
@@ -210,7 +214,7 @@ class CreditConfig(GRPOConfig):
                 "gradient_accumulation_steps, lower num_generations or num_negatives, or set lam=0."
             )
         if self.blend == "loss" and self.level != "vocabulary":
-            raise ValueError("blend='loss' adds the vocabulary-level loss. Set level='vocabulary' or blend='advantage'.")
+            raise ValueError("blend='loss' adds a vocabulary-level loss. Set level='vocabulary' or blend='advantage'.")
         if self.blend == "advantage" and self.level != "token":
             raise ValueError("blend='advantage' mixes token advantages. Set level='token' or blend='loss'.")
         if self.blend == "advantage" and self.blend_weight > 1:
@@ -234,8 +238,8 @@ class CreditConfig(GRPOConfig):
         rules = [
             (
                 pure and self.scale_rewards != "group",
-                f"scale_rewards={self.scale_rewards!r} scales GRPO's advantages, which method={self.method!r} replaces. "
-                "Remove it, or blend with GRPO (blend='loss' or 'advantage').",
+                f"scale_rewards={self.scale_rewards!r} scales GRPO's advantages, which method={self.method!r} "
+                "replaces. Remove it, or blend with GRPO (blend='loss' or 'advantage').",
             ),
             (
                 self.top_entropy_quantile < 1.0,
@@ -252,11 +256,11 @@ class CreditConfig(GRPOConfig):
             ),
             (
                 self.loss_type == "cispo" and self.epsilon_high is None,
-                "loss_type='cispo' with the default epsilon clamps every ratio to 0.2. Set epsilon_high (TRL suggests 5).",
+                "loss_type='cispo' with the default epsilon clamps ratios to 0.2. Set epsilon_high, for example 5.",
             ),
             (
                 self.off_policy_mask_threshold is not None and (pure or self.level == "token"),
-                "off_policy_mask_threshold looks at the sign of GRPO's advantage, which is not what is trained. Remove it.",
+                "off_policy_mask_threshold looks at the sign of GRPO's advantage, not at what is trained. Remove it.",
             ),
             (
                 self.use_liger_kernel,
@@ -268,7 +272,7 @@ class CreditConfig(GRPOConfig):
                 raise ValueError(reason)
 
     def _refuse_unresumable_saves(self) -> None:
-        if str(self.save_strategy.value) == "no":
+        if self._saves == "no":
             return
         if self.save_total_limit == 1:
             raise ValueError(
@@ -278,11 +282,11 @@ class CreditConfig(GRPOConfig):
         buffer = self.steps_per_buffer
         if buffer <= 1 and (1 / buffer).is_integer():
             return
-        if str(self.save_strategy.value) != "steps" or self.save_steps < 1 or self.save_steps % buffer:
+        if self._saves != "steps" or self.save_steps < 1 or self.save_steps % buffer:
             raise ValueError(
-                f"save_steps={self.save_steps} ({self.save_strategy.value}) can fall inside a generation batch of "
-                f"{buffer:g} optimiser steps; resuming there would draw other rollouts. Use save_strategy='steps' and a "
-                f"multiple of {buffer:g}."
+                f"save_steps={self.save_steps} ({self._saves}) can fall inside a generation batch of "
+                f"{buffer:g} optimiser steps; resuming there would draw other rollouts. Use save_strategy='steps' and "
+                f"a multiple of {buffer:g}."
             )
 
 
@@ -306,9 +310,15 @@ _RANGES: dict[str, tuple[Any, str]] = {
     "jsd_alpha": (lambda v: 0 <= v <= 1, "use a mixture weight in [0, 1]"),
     "support_size": (lambda v: v == 0 or v >= 2, "use 0 for the full vocabulary, or at least 2 tokens"),
     "gamma": (lambda v: 0 < v <= 1, "use a discount in (0, 1]"),
-    "blend_weight": (lambda v: v > 0, "a blend without weight is idle; use a positive number, or blend='none'"),
+    "blend_weight": (
+        lambda v: v > 0,
+        "a blend without weight is idle; use a positive number, or blend='none'",
+    ),
     "importance_cap": (lambda v: v == 0 or v >= 1, "use 0 (off) or a cap of at least 1"),
-    "ema_rate": (lambda v: 0 < v <= 1, "use the share of the *student*, in (0, 1]; for none use teacher='frozen'"),
+    "ema_rate": (
+        lambda v: 0 < v <= 1,
+        "use the share of the *student*, in (0, 1]; for none use teacher='frozen'",
+    ),
     "max_teacher_prompt_length": (lambda v: v >= 16, "use at least 16 tokens"),
     "chunk_tokens": (lambda v: v >= 1, "use at least 1"),
     "credit_log_steps": (lambda v: v >= 0, "use 0 (never) or a number of steps"),

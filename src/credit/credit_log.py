@@ -5,8 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from credit.contrast import prompt_key
+from credit.views import Batch, Plan
+
 TOKEN_COLUMNS = ("logp_student", "logp_teacher", "r", "S", "G", "R")
 """Per-token numbers in nats; NaN where a quantity does not exist (no teacher, no negative)."""
+
+
+def describe(plan: Plan, batch: Batch, local: int, row: int) -> dict[str, Any]:
+    """What local rollout `local` (global row `row`) was asked, wrote, and was compared with."""
+    others = [] if plan.negatives is None else [j for j in plan.negatives[local].tolist() if j >= 0]
+    return {
+        "group": batch.groups[row],
+        "prompt": prompt_key(batch.prompts[row]),
+        "solution": plan.contexts[local][0],
+        "feedback": plan.contexts[local][1],
+        "negatives": [prompt_key(batch.prompts[j]) for j in others],
+    }
 
 
 def write_token_credit(path: Path, rollouts: list[dict[str, Any]]) -> None:
@@ -23,7 +38,11 @@ def write_token_credit(path: Path, rollouts: list[dict[str, Any]]) -> None:
         + [(name, pa.string()) for name in ("prompt", "completion")]
         + [("score", pa.float64())]
         + [(name, pa.string()) for name in ("solution", "feedback")]
-        + [("negatives", pa.list_(pa.string())), ("tokens", pa.list_(pa.string())), ("token_ids", pa.list_(pa.int64()))]
+        + [
+            ("negatives", pa.list_(pa.string())),
+            ("tokens", pa.list_(pa.string())),
+            ("token_ids", pa.list_(pa.int64())),
+        ]
         + [(name, pa.list_(pa.float32())) for name in TOKEN_COLUMNS]
     )
     path.parent.mkdir(parents=True, exist_ok=True)

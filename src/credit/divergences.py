@@ -20,16 +20,12 @@ INSERTIONS = ("target", "kernel", "penalty")
 TAILS = ("renormalise", "bucket", "exact")
 
 
-def reverse_kl(
-    logp_student_V: Float[Tensor, "*batch V"], logq_V: Float[Tensor, "*batch V"]
-) -> Float[Tensor, "*batch"]:
+def reverse_kl(logp_student_V: Float[Tensor, "*batch V"], logq_V: Float[Tensor, "*batch V"]) -> Float[Tensor, "*batch"]:
     """KL(p || q) = sum_v p (log p - log q)."""
     return (logp_student_V.exp() * (logp_student_V - logq_V)).sum(dim=-1)
 
 
-def forward_kl(
-    logp_student_V: Float[Tensor, "*batch V"], logq_V: Float[Tensor, "*batch V"]
-) -> Float[Tensor, "*batch"]:
+def forward_kl(logp_student_V: Float[Tensor, "*batch V"], logq_V: Float[Tensor, "*batch V"]) -> Float[Tensor, "*batch"]:
     """KL(q || p) = sum_v q (log q - log p)."""
     return (logq_V.exp() * (logq_V - logp_student_V)).sum(dim=-1)
 

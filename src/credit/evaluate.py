@@ -136,9 +136,7 @@ def summarise(records: list[dict[str, Any]]) -> dict[str, Any]:
         values = _per_prompt(records, kind)
         summary[kind] = {
             "overall": bootstrap_mean(values),
-            "families": {
-                f: bootstrap_mean([values[i] for i in rows]) for f, rows in _by_family(records).items()
-            },
+            "families": {f: bootstrap_mean([values[i] for i in rows]) for f, rows in _by_family(records).items()},
         }
     k = len(records[0]["sampled_scores"])
     solved = [pass_at_k(sum(s >= 1.0 for s in r["sampled_scores"]), k, k) for r in records]

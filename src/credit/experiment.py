@@ -44,7 +44,8 @@ class RunOptions(SourceOptions):
     """A training run, besides the options of `CreditConfig`."""
 
     preset: str | None = _option(
-        None, "`paper-code` or `paper-science`: the method's own fields as reported. Explicit flags win over it."
+        None,
+        "`paper-code` or `paper-science`: the method's own fields as reported. Explicit flags win over it.",
     )
     train_limit: int | None = _option(None, "Train on the first n rows only.")
     skip_eval: bool = _option(False, "Neither evaluate before nor after training.")
@@ -180,7 +181,11 @@ class Experiment:
 
         graded.__name__ = f"{task.name}_grade"
         trainer = CreditTrainer(
-            self.model, graded, self.args, train_dataset=Dataset.from_list(rows), processing_class=self.tokenizer
+            self.model,
+            graded,
+            self.args,
+            train_dataset=Dataset.from_list(rows),
+            processing_class=self.tokenizer,
         )
         for callback in (PrinterCallback, ProgressCallback):
             trainer.remove_callback(callback)
@@ -212,9 +217,18 @@ class Experiment:
             return []
         if name == "before" and self.checkpoint is not None and path.exists():
             return read_records(path)  # evaluated before the run was interrupted
-        with self._timed(f"eval_{name}"), self._progress(f"evaluate {name}", 2 * len(self.test_rows)) as advance:
+        with (
+            self._timed(f"eval_{name}"),
+            self._progress(f"evaluate {name}", 2 * len(self.test_rows)) as advance,
+        ):
             records = evaluate(
-                model, self.tokenizer, self.task, self.test_rows, self.eval_options, self.template_options, advance
+                model,
+                self.tokenizer,
+                self.task,
+                self.test_rows,
+                self.eval_options,
+                self.template_options,
+                advance,
             )
         write_records(path, records)
         return records

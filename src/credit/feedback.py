@@ -20,6 +20,7 @@ class FeedbackReward:
         self.feedback: list[str | None] = []
 
     def __call__(self, **kwargs: Any) -> list[float | None]:
+        """Call the function and return its scores."""
         return self._split(self.function(**kwargs))
 
     def _split(self, items: Sequence[Item]) -> list[float | None]:
@@ -42,6 +43,7 @@ class AsyncFeedbackReward(FeedbackReward):
     """The same for `async def` reward functions, which TRL runs concurrently."""
 
     async def __call__(self, **kwargs: Any) -> list[float | None]:  # type: ignore[override]
+        """Await the function and return its scores."""
         return self._split(await self.function(**kwargs))
 
 

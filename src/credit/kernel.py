@@ -52,7 +52,13 @@ class Views:
 
 
 def vocabulary_loss(
-    hidden_ND: Tensor, labels_N: Tensor, head: Head, views: Views, teacher_head: Head, target: Target, options: LossOptions
+    hidden_ND: Tensor,
+    labels_N: Tensor,
+    head: Head,
+    views: Views,
+    teacher_head: Head,
+    target: Target,
+    options: LossOptions,
 ) -> dict[str, Tensor]:
     """Loss of N tokens against the contrastive teacher, and what the policy loss needs from the same projection.
 
@@ -65,9 +71,15 @@ def vocabulary_loss(
         logp_V = head.logps(h)
         index_K = student_support(logp_V, options.support_size) if options.support_size else None
         with torch.no_grad():
-            scores = _Contrast(teacher, contrast, available, nofeedback, teacher_head, views.lam, options.contrast_floor)
+            scores = _Contrast(
+                teacher, contrast, available, nofeedback, teacher_head, views.lam, options.contrast_floor
+            )
             logp_teacher_K, raw_K = restrict_target(
-                scores.teacher_V, (scores.contrast_CV, scores.nofeedback_CV), index_K, options.tail, scores.apply(target)
+                scores.teacher_V,
+                (scores.contrast_CV, scores.nofeedback_CV),
+                index_K,
+                options.tail,
+                scores.apply(target),
             )
             mass = torch.ones_like(logp_V[:, 0]) if index_K is None else logp_V.gather(-1, index_K).exp().sum(-1)
         loss = credit_divergence(
@@ -94,7 +106,13 @@ def vocabulary_loss(
 
 @torch.no_grad()
 def token_credit(
-    hidden_ND: Tensor, labels_N: Tensor, head: Head, views: Views, teacher_head: Head, target: Target, options: LossOptions
+    hidden_ND: Tensor,
+    labels_N: Tensor,
+    head: Head,
+    views: Views,
+    teacher_head: Head,
+    target: Target,
+    options: LossOptions,
 ) -> dict[str, Tensor]:
     """Credit of the N sampled tokens, in nats, full vocabulary.
 
@@ -114,7 +132,7 @@ def token_credit(
 
         logp, logp_teacher = at(logp_V), at(scores.teacher_V)
         generic = torch.full_like(logp, torch.nan)
-        if contrast is not None:
+        if scores.contrast_CV is not None and scores.has_negative is not None:
             generic_V = generic_score(scores.contrast_CV, scores.available_C1, options.contrast_floor)
             generic = torch.where(scores.has_negative, at(generic_V), generic)
         return {
@@ -138,7 +156,10 @@ class _Contrast:
 
     def __init__(self, teacher, contrast, available, nofeedback, head: Head, lam: float, floor: float | None):
         self.teacher_V = head.logps(teacher)
-        self.contrast_CV = self.nofeedback_CV = self.available_C1 = self.has_negative = None
+        self.contrast_CV: Tensor | None = None
+        self.nofeedback_CV: Tensor | None = None
+        self.available_C1: Tensor | None = None
+        self.has_negative: Tensor | None = None
         self.lam: Tensor | float = lam
         self.floor = floor
         self.below: Tensor | None = None  # where the G that was used met the floor
@@ -148,8 +169,9 @@ class _Contrast:
         if nofeedback is not None:
             self.nofeedback_CV = torch.stack([head.logps(c) for c in nofeedback.unbind(1)])
         self.available_C1 = available.T.unsqueeze(-1)
-        self.has_negative = available.any(dim=1)
-        self.lam = lam * self.has_negative.unsqueeze(-1).to(self.teacher_V.dtype)
+        has_negative = available.any(dim=1)
+        self.has_negative = has_negative
+        self.lam = lam * has_negative.unsqueeze(-1).to(self.teacher_V.dtype)
 
     def apply(self, target: Target) -> Callable[..., Tensor]:
         """Bind availability, floor and lambda: (log p_T, contrast, no-feedback contrast) -> raw target."""

@@ -145,7 +145,7 @@ def rewards_to_go(
 ) -> Float[Tensor, "B T"]:
     """Return sum_{u >= t} gamma^(u-t) R_u over the masked tokens, 0 elsewhere (derived: gradient of E[sum R])."""
     reward_BT = reward_BT.masked_fill(~mask_BT, 0.0)
-    running = torch.zeros_like(reward_BT[:, 0]) if reward_BT.shape[1] else None
+    running = reward_BT.new_zeros(reward_BT.shape[0])
     columns: list[Tensor] = []
     for t in range(reward_BT.shape[1] - 1, -1, -1):
         running = reward_BT[:, t] + gamma * running

@@ -158,15 +158,11 @@ def response_hidden(
         rows = slice(start, start + batch_size)
         input_ids, mask = join(prompts[rows], response_ids_BT[rows], response_mask_BT[rows], pad_id)
         with autocast():
-            parts.append(
-                model(input_ids=input_ids, attention_mask=mask, on_response=(num_response, lambda h: h))
-            )
+            parts.append(model(input_ids=input_ids, attention_mask=mask, on_response=(num_response, lambda h: h)))
     return torch.cat(parts)
 
 
-def in_chunks(
-    function: Callable[..., dict[str, Tensor]], size: int, *tensors: Tensor | None
-) -> dict[str, Tensor]:
+def in_chunks(function: Callable[..., dict[str, Tensor]], size: int, *tensors: Tensor | None) -> dict[str, Tensor]:
     """Apply `function` to chunks of `size` tokens along axis 0 and concatenate what it returns.
 
     Chunks are checkpointed: backward recomputes their (size, V) tensors instead of keeping them.

@@ -32,20 +32,19 @@ from transformers import TrainerCallback
 from credit import _trl
 from credit.config import CreditConfig
 from credit.context import DEFAULT_TEMPLATE, TeacherTemplate, completion_text, strip_thinking
-from credit.contrast import prompt_key
-from credit.credit_log import TOKEN_COLUMNS, write_token_credit
+from credit.credit_log import TOKEN_COLUMNS, describe, write_token_credit
 from credit.feedback import AsyncFeedbackReward, FeedbackReward, merge_feedback
+from credit.health import COUNTED, IdleWatch, counts
 from credit.kernel import Views, token_credit, vocabulary_loss
 from credit.methods import get_method
 from credit.rewards import token_advantages
 from credit.rundir import COMPLETE
 from credit.scoring import Head, check_head, head_of, response_hidden, with_response_head
+from credit.startup import refuse_unsupported
 from credit.teacher import Teacher
 from credit.views import Batch, Plan, Planner
 
 logger = get_logger(__name__)
-
-
 
 
 @dataclass
@@ -90,28 +89,29 @@ class CreditTrainer(_trl.GRPOTrainer):
         super().__init__(model, self._listen(reward_funcs), args, *positional, **kwargs)
         self.args: CreditConfig
         self._graded: Graded | None = None
+        self._scored: dict[str, Tensor] = {}
         self._scoring_inputs: dict[str, Any] | None = None  # set while TRL's loss asks for log-probabilities
         self._draws = (-1, 0)
-        self._idle = dict.fromkeys(("teacher", "negative", "feedback"), 0)
+        self._watch = IdleWatch(args.idle_warning_steps, logger.warning)
         self.teacher: Teacher | None = None
         self._teacher_head: Head | None = None
         if not self.method.needs_teacher:
             return
-        self._refuse_unsupported()
+        refuse_unsupported(self, self._student)
         with_response_head(self._student)
-        check_head(self._student, len(self._tokenizer))
+        check_head(self._student, len(self._text))
         self.teacher = Teacher(self._student, args.teacher, args.ema_rate)
         self.add_callback(_TeacherFollows(self.teacher, args.steps_per_buffer))
         self._planner = Planner(
             tokenize=self._tokenize_views,
-            tokenizer=self._tokenizer,
+            tokenizer=self._text,
             template=teacher_template,
             feedback_when=args.feedback_when,
             num_negatives=args.num_negatives if args.effective_lam > 0 else 0,
             without_feedback=args.form == "feedback_contrast",
         )
 
-    # -- start-up --------------------------------------------------------------------------------------------------
+    # -- start-up
 
     def _listen(self, reward_funcs: Any) -> Any:
         """Wrap reward functions so that what they say is heard; reward models pass through."""
@@ -127,66 +127,27 @@ class CreditTrainer(_trl.GRPOTrainer):
             self._sources.append(listening[-1])
         return listening
 
+    # TRL and transformers declare these as optional; in a running trainer they are not.
+    @property
+    def group_size(self) -> int:
+        """Rollouts per prompt (TRL's `num_generations`)."""
+        assert self.num_generations is not None
+        return self.num_generations
+
+    @property
+    def _text(self) -> Any:
+        return self._tokenizer
+
+    @property
+    def _folder(self) -> Path:
+        return Path(str(self.args.output_dir))
+
     @property
     def _student(self) -> Any:
         model: Any = self.accelerator.unwrap_model(self.model)
         return model.get_base_model() if is_peft_model(model) else model
 
-    def _refuse_unsupported(self) -> None:
-        args, student = self.args, self._student
-        vocabulary = student.get_output_embeddings().weight.shape[0]
-        dropout = any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in student.modules())
-        dropout = dropout or getattr(student.config.get_text_config(), "attention_dropout", 0.0) > 0
-        adapter = is_peft_model(self.accelerator.unwrap_model(self.model))
-        prompts_short = self._missing_prompts()
-        rules = [
-            (self._is_vlm, "vision-language models are not supported yet. Use a text-only causal LM."),
-            (
-                args.support_size > vocabulary,
-                f"support_size={args.support_size} is larger than the vocabulary ({vocabulary}). Lower it, or use 0 "
-                "for the full vocabulary.",
-            ),
-            (
-                dropout,
-                "the model has dropout, and teachers score while it trains. Set disable_dropout=True, and "
-                "attention_dropout=0 in model_init_kwargs.",
-            ),
-            (
-                adapter and args.teacher != "live",
-                f"teacher={args.teacher!r} with an adapter is not supported yet. Use teacher='live'.",
-            ),
-            (
-                self.is_deepspeed_enabled or self.is_fsdp_enabled,
-                "DeepSpeed and FSDP are not supported yet: teacher heads would be shards. Use one process or DDP.",
-            ),
-            (
-                args.level == "vocabulary" and self.aux_loss_enabled,
-                "the load-balancing loss of mixture-of-experts models is not carried at level='vocabulary' yet. Set "
-                "router_aux_loss_coef=0, or level='token'.",
-            ),
-            (
-                prompts_short is not None,
-                f"num_negatives={args.num_negatives} needs at least {args.num_negatives + 1} different prompts, but "
-                f"the training set holds {prompts_short}. Add prompts, lower num_negatives, or set lam=0.",
-            ),
-        ]
-        for broken, reason in rules:
-            if broken:
-                raise ValueError(reason)
-
-    def _missing_prompts(self) -> int | None:
-        """Number of different training prompts when it is too small for C, else None."""
-        dataset: Any = self.train_dataset
-        if self.args.effective_lam == 0 or self.environment_factories is not None or not hasattr(dataset, "__len__"):
-            return None
-        seen: set[str] = set()
-        for prompt in dataset["prompt"]:
-            seen.add(prompt_key(prompt))
-            if len(seen) > self.args.num_negatives:
-                return None
-        return len(seen)
-
-    # -- rollouts: z, x' and what the teachers think -----------------------------------------------------------------
+    # -- rollouts: z, x' and what the teachers think
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         rewards_per_func = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
@@ -201,7 +162,7 @@ class CreditTrainer(_trl.GRPOTrainer):
 
     def _generate_and_score_completions(self, inputs):
         output = super()._generate_and_score_completions(inputs)
-        if self.method.needs_teacher and self.model.training:
+        if self.method.needs_teacher and self._student.training:
             self._add_teachers(output)
         return output
 
@@ -225,11 +186,12 @@ class CreditTrainer(_trl.GRPOTrainer):
         if plan.nofeedback:
             output["nofeedback_hidden"] = torch.stack([self._hidden(model, v, output) for v in plan.nofeedback], dim=1)
         active = self._response_mask(output) & output["has_teacher"].unsqueeze(1)
-        output["num_credit_tokens"] = self.accelerator.gather(active.sum()).sum()
+        everywhere: Any = self.accelerator.gather(active.sum())
+        output["num_credit_tokens"] = everywhere.sum()
         # A live teacher's head moves with every optimiser step; the target of a batch must not.
         moving = teacher.kind == "live" and args.steps_per_buffer > 1
         self._teacher_head = self._head(self._student if teacher.kind == "live" else teacher.model).frozen(copy=moving)
-        self._report(plan, batch, rows)
+        self._report(plan, batch)
         if args.level == "token" or self._logs_credit_now():
             self._score_tokens(output, plan, batch, rows, active)
 
@@ -242,7 +204,7 @@ class CreditTrainer(_trl.GRPOTrainer):
             texts=gather_object(texts),
             feedback=gather_object(graded.feedback),
             succeeded=[score >= self.args.success_threshold for score in graded.all_scores],
-            groups=[row // self.num_generations for row in range(len(graded.all_scores))],
+            groups=[row // self.group_size for row in range(len(graded.all_scores))],
         )
 
     def _tokenize_views(self, prompts: list[Any]) -> list[list[int]]:
@@ -273,9 +235,9 @@ class CreditTrainer(_trl.GRPOTrainer):
             prompt_ids,
             output["completion_ids"],
             output["completion_mask"],
-            self._tokenizer.pad_token_id,
+            self._text.pad_token_id,
             self.args.per_device_train_batch_size,
-            self.accelerator.autocast,
+            lambda: self.accelerator.autocast(),
         )
 
     def _head(self, model: Any) -> Head:
@@ -303,7 +265,7 @@ class CreditTrainer(_trl.GRPOTrainer):
             lam=self.args.effective_lam,
         )
 
-    # -- token level, and what is written to disk --------------------------------------------------------------------
+    # -- token level, and what is written to disk
 
     def _logs_credit_now(self) -> bool:
         every = self.args.credit_log_steps
@@ -313,7 +275,9 @@ class CreditTrainer(_trl.GRPOTrainer):
         """Credit of every sampled token: the advantages of `level="token"`, and the files of the credit viewer."""
         assert self._teacher_head is not None
         args = self.args
-        prompts = [ids[mask.bool()].tolist() for ids, mask in zip(output["prompt_ids"], output["prompt_mask"], strict=True)]
+        prompts = [
+            ids[mask.bool()].tolist() for ids, mask in zip(output["prompt_ids"], output["prompt_mask"], strict=True)
+        ]
         hidden_BTD = self._hidden(self.model, prompts, output)
         with torch.no_grad():
             scores = token_credit(
@@ -345,34 +309,30 @@ class CreditTrainer(_trl.GRPOTrainer):
         if self._logs_credit_now() and self.accelerator.is_main_process:
             self._write_credit(credit_BT, output, plan, batch, rows)
 
-    def _write_credit(self, credit_BT: dict[str, Tensor], output: dict[str, Any], plan: Plan, batch: Batch, rows: range):
+    def _write_credit(
+        self, credit_BT: dict[str, Tensor], output: dict[str, Any], plan: Plan, batch: Batch, rows: range
+    ) -> None:
         assert self._graded is not None
         # One rollout of every group before a second of any, so that a file shows many prompts.
-        order = sorted(range(len(rows)), key=lambda i: (i % self.num_generations, i))
+        order = sorted(range(len(rows)), key=lambda i: (i % self.group_size, i))
         rollouts = []
         for i in order[: self.args.credit_log_rollouts]:
-            length = int(output["completion_mask"][i].sum())
-            ids = output["completion_ids"][i, :length].tolist()
-            negatives = [] if plan.negatives is None else [j for j in plan.negatives[i].tolist() if j >= 0]
+            ids = output["completion_ids"][i][output["completion_mask"][i].bool()].tolist()
             rollouts.append(
                 {
                     "step": self.state.global_step,
                     "row": rows[i],
-                    "group": batch.groups[rows[i]],
-                    "prompt": prompt_key(batch.prompts[rows[i]]),
-                    "completion": completion_text(self._graded.completions[i]),
                     "score": self._graded.all_scores[rows[i]],
-                    "solution": plan.contexts[i][0],
-                    "feedback": plan.contexts[i][1],
-                    "negatives": [prompt_key(batch.prompts[j]) for j in negatives],
-                    "tokens": self._tokenizer.convert_ids_to_tokens(ids),
+                    "completion": completion_text(self._graded.completions[i]),
                     "token_ids": ids,
-                    **{name: credit_BT[name][i, :length].tolist() for name in TOKEN_COLUMNS},
+                    "tokens": self._text.convert_ids_to_tokens(ids),
+                    **describe(plan, batch, i, rows[i]),
+                    **{name: credit_BT[name][i, : len(ids)].tolist() for name in TOKEN_COLUMNS},
                 }
             )
-        write_token_credit(Path(self.args.output_dir) / "credit" / f"step_{self.state.global_step:06d}.parquet", rollouts)
+        write_token_credit(self._folder / "credit" / f"step_{self.state.global_step:06d}.parquet", rollouts)
 
-    # -- loss --------------------------------------------------------------------------------------------------------
+    # -- loss
 
     def _compute_loss(self, model, inputs):
         if "teacher_hidden" not in inputs:  # evaluation, methods without a teacher, token level
@@ -385,7 +345,7 @@ class CreditTrainer(_trl.GRPOTrainer):
             policy_loss = super()._compute_loss(model, {**inputs, "advantages": advantages})
             scored = self._scored
         finally:
-            self._scoring_inputs = self._scored = None
+            self._scoring_inputs, self._scored = None, {}
         active = self._response_mask(inputs) & inputs["has_teacher"].unsqueeze(1)
         loss_BT = scored["loss"]
         if args.importance_cap and inputs.get("old_per_token_logps") is not None:
@@ -406,7 +366,11 @@ class CreditTrainer(_trl.GRPOTrainer):
                 model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
             )
         where = self._response_mask(inputs)
-        labels_N, views, teacher_head = inputs["completion_ids"][where], self._views(inputs, where), self._teacher_head
+        labels_N, views, teacher_head = (
+            inputs["completion_ids"][where],
+            self._views(inputs, where),
+            self._teacher_head,
+        )
         assert teacher_head is not None
 
         def lose(hidden_BTD: Tensor) -> dict[str, Tensor]:
@@ -417,61 +381,32 @@ class CreditTrainer(_trl.GRPOTrainer):
             return {n: s.new_zeros(where.shape).masked_scatter(where, s) for n, s in scores.items()}
 
         with self.accelerator.autocast():
-            self._scored = model(
-                input_ids=input_ids, attention_mask=attention_mask, on_response=(logits_to_keep, lose)
-            )
+            self._scored = model(input_ids=input_ids, attention_mask=attention_mask, on_response=(logits_to_keep, lose))
         return self._scored["logp"], self._scored["entropy"], None
 
-    # -- metrics -----------------------------------------------------------------------------------------------------
+    # -- metrics
 
     def _global_mean(self, values: Tensor, where: Tensor) -> Tensor:
-        totals = torch.stack([values[where].sum(), where.sum().to(values.dtype)])
-        totals = self.accelerator.reduce(totals, reduction="sum")
+        local = torch.stack([values[where].sum(), where.sum().to(values.dtype)])
+        totals: Any = self.accelerator.reduce(local, reduction="sum")
         return totals[0] / totals[1]
 
     def _log_mean(self, name: str, values: Tensor, where: Tensor) -> None:
         """Mean over `where` on all ranks; NaN, which TRL leaves out of its averages, when there is nothing."""
         self._metrics["train"][name].append(self._global_mean(values, where).item())
 
-    def _report(self, plan: Plan, batch: Batch, rows: range) -> None:
+    def _report(self, plan: Plan, batch: Batch) -> None:
         """Log the shares of rollouts that lack something, and warn when one has been missing for long."""
-        count = len(batch.prompts)
-        local = torch.tensor(
-            [
-                sum(any(z) for z in plan.contexts),
-                sum(z[0] is not None for z in plan.contexts),
-                sum(z[1] is not None for z in plan.contexts),
-                plan.cut,
-                0 if plan.negatives is None else int((plan.negatives < 0).all(dim=1).sum()),
-            ],
-            dtype=torch.float32,
-            device=self.accelerator.device,
-        )
-        teacher, solution, feedback, cut, alone = (self.accelerator.reduce(local, reduction="sum") / count).tolist()
-        shares = {
-            "no_teacher": 1 - teacher,
-            "with_solution": solution,
-            "with_feedback": feedback,
-            "context_cut": cut,
-            "success": sum(batch.succeeded) / count,
-        }
-        if plan.negatives is not None:
-            shares["no_negative"] = alone
+        total: Any = self.accelerator.reduce(counts(plan).to(self.accelerator.device), reduction="sum")
+        shares: dict[str, float] = dict(zip(COUNTED, (total / len(batch.prompts)).tolist(), strict=True))
+        if plan.negatives is None:
+            del shares["no_negative"]
+        shares["success"] = sum(batch.succeeded) / len(batch.prompts)
         for name, share in shares.items():
             self._metrics["train"][f"credit/{name}"].append(share)
-        self._warn_when_idle("teacher", teacher == 0, "no rollout had a teacher: no group had a success and no feedback "
-            "was returned. Return (score, feedback), check success_threshold, or use easier prompts.")  # fmt: skip
-        self._warn_when_idle("negative", plan.negatives is not None and alone == 1, "no rollout had an unrelated input "
-            "that fits: credit was plain self-distillation. Raise max_teacher_prompt_length, or mix more prompts.")  # fmt: skip
-        self._warn_when_idle("feedback", self.args.feedback_when != "never" and not any(batch.feedback), "the reward "
-            "functions returned no feedback. Return (score, feedback), or set feedback_when='never'.")  # fmt: skip
+        self._watch.look(shares, batch, self.args.feedback_when != "never")
 
-    def _warn_when_idle(self, what: str, idle: bool, message: str) -> None:
-        self._idle[what] = self._idle[what] + 1 if idle else 0
-        if self._idle[what] == self.args.idle_warning_steps:
-            logger.warning(f"For {self._idle[what]} generation batches {message}")
-
-    # -- checkpoints ---------------------------------------------------------------------------------------------------
+    # -- checkpoints
 
     def _save_checkpoint(self, model, trial):
         super()._save_checkpoint(model, trial)

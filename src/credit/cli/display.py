@@ -21,10 +21,19 @@ QUIET_SECONDS = 15.0
 def progress(title: str, total: int) -> Iterator[Callable[..., None]]:
     """Show progress: a bar in a terminal, a line now and then in a log file."""
     if console.is_terminal:
-        columns = (TextColumn("{task.description:18}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description:18}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
         with Progress(*columns, TextColumn("{task.fields[text]}"), console=console) as bar:
             task = bar.add_task(title, total=total, text="")
-            yield lambda n, text="": bar.update(task, advance=n, **({"text": text} if text else {}))
+
+            def show(n: int, text: str = "") -> None:
+                bar.update(task, advance=n, text=text or bar.tasks[task].fields["text"])
+
+            yield show
         return
     done, shown, start = 0, 0.0, time.perf_counter()
 
@@ -59,7 +68,8 @@ def results_table(result: dict[str, Any]) -> None:
     """Before and after per family, with the paired difference and its 95% interval."""
     settings = result["settings"]
     table = Table(
-        title=f"held-out accuracy, {settings['prompts']} prompts, avg@{settings['samples']} at T={settings['temperature']:g}",
+        title=f"held-out accuracy, {settings['prompts']} prompts, "
+        f"avg@{settings['samples']} at T={settings['temperature']:g}",
         caption="differences are paired, with 95% bootstrap intervals over prompts",
     )
     for column in ("family", "prompts", "before", "after", "difference", "greedy"):

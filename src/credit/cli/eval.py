@@ -24,7 +24,7 @@ class EvalArguments(SourceOptions):
 
 def main(argv: list[str]) -> int:
     """Evaluate a model on a task and print avg@k, pass@k and greedy accuracy."""
-    parser = Parser([EvalArguments], prog="credit eval", allow_abbrev=False)
+    parser = Parser([EvalArguments], prog="credit eval")
     parser.usage = "credit eval [--config FILE] [--OPTION VALUE ...]"
     parser.description = main.__doc__
     with explained():

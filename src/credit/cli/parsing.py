@@ -1,4 +1,4 @@
-"""One parser for all commands: defaults < YAML config < preset named on the command line < flags. Unknown keys are errors."""
+"""One parser for all commands: defaults < YAML config < preset typed by hand < flags. Unknown keys are errors."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from credit.errors import UserError
 
 class Parser(HfArgumentParser):
     """HfArgumentParser whose complaints are one line, and whose help fits a screen unless asked for everything."""
+
+    def __init__(self, types: list[Any], **options: Any):
+        super().__init__(types, allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
         """Complain in one line; the caller adds the command's name."""
@@ -62,9 +65,7 @@ def read_config(name: str, known: Iterable[str]) -> dict[str, Any]:
     return content
 
 
-def parse(
-    parser: Parser, argv: list[str], presets: dict[str, dict[str, Any]] | None = None
-) -> tuple[Any, ...]:
+def parse(parser: Parser, argv: list[str], presets: dict[str, dict[str, Any]] | None = None) -> tuple[Any, ...]:
     """Return the parser's dataclasses from flags and `--config`."""
     argv = [part for arg in argv for part in (arg.split("=", 1) if arg.startswith("--") and "=" in arg else [arg])]
     config_name, argv = _take(argv, "--config")

@@ -42,7 +42,7 @@ def _parse(argv: list[str]):
     go_offline_if_embedded(_peek(argv))
     with explained():
         from credit.config import PRESETS, CreditConfig
-    parser = Parser([RunOptions, CreditConfig], prog="credit train", allow_abbrev=False)
+    parser = Parser([RunOptions, CreditConfig], prog="credit train")
     parser.description = (
         "Train on the embedded world or on rows of your own. Options come from --config "
         f"({', '.join(sorted(builtin_configs()))}, or a YAML file), then --preset, then flags."
@@ -51,9 +51,9 @@ def _parse(argv: list[str]):
     if "--help-all" in argv:
         argv = ["--help"]
     else:
-        import trl
+        from credit._trl import GRPOConfig
 
-        inherited = {f.name for f in fields(trl.GRPOConfig)} - set(_COMMON)
+        inherited = {f.name for f in fields(GRPOConfig)} - set(_COMMON)
         parser.hide_all_but({f.name for t in (RunOptions, CreditConfig) for f in fields(t)} - inherited)
     with explained():
         options, args = parse(parser, argv, PRESETS)

@@ -1,4 +1,4 @@
-"""Which curves the page shows, and the health of the run: shares of rollouts that taught nothing, clamps, cuts."""
+"""Which curves the page shows, and the health of the run: what taught nothing, what was clamped or cut."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from credit.report.figures import Points, curves
-from credit.report.text import number, percent, show
+from credit.report.text import compact, number, percent
 
 PANELS: tuple[tuple[str, str, tuple[tuple[str, str], ...], float | None], ...] = (
     ("Reward", "mean score of the training rollouts", (("reward", "reward"),), None),
@@ -32,12 +32,20 @@ PANELS: tuple[tuple[str, str, tuple[tuple[str, str], ...], float | None], ...] =
 )
 
 HEALTH = (
-    ("credit/no_teacher", "rollouts without a teacher", "no successful sibling and no feedback: they teach nothing"),
-    ("credit/no_negative", "rollouts without a negative", "no unrelated input x' fitted: plain self-distillation there"),
+    (
+        "credit/no_teacher",
+        "rollouts without a teacher",
+        "no successful sibling and no feedback: they teach nothing",
+    ),
+    (
+        "credit/no_negative",
+        "rollouts without a negative",
+        "no unrelated input x' fitted: plain self-distillation there",
+    ),
     ("credit/clamped", "clamped entries", "G met contrast_floor"),
     ("credit/context_cut", "teacher prompts cut", "feedback or solution was shortened to fit"),
     ("credit/success", "successful rollouts", "reached success_threshold; may serve others as the solution"),
-    ("credit/with_solution", "rollouts shown a solution", "a sibling's, or one from the data"),
+    ("credit/with_solution", "rollouts shown a solution", "a correct answer to the same prompt"),
     ("credit/with_feedback", "rollouts shown feedback", "what the environment said about them"),
     ("credit/support_mass", "support mass", "student probability inside the compared support"),
 )
@@ -45,7 +53,7 @@ HEALTH = (
 
 @dataclass(frozen=True)
 class Panel:
-    """One small figure; `lines` gives label, first and last value of each line in words, and its missing values."""
+    """One small figure; `lines` holds the label of each line, and its ends and gaps in words."""
 
     title: str
     subtitle: str
@@ -60,7 +68,8 @@ class Share:
     label: str
     meaning: str
     mean: str
-    worst: str
+    lowest: str
+    highest: str
     last: str
 
 
@@ -79,7 +88,7 @@ def panels(metrics: list[dict[str, Any]]) -> tuple[list[Panel], list[str]]:
 
 
 def points(metrics: list[dict[str, Any]], name: str) -> Points:
-    """Return the values of one metric; steps that did not log it are left out, logged non-numbers are None."""
+    """Return the values of one metric: steps without it are left out, logged non-numbers are None."""
     return [(float(entry["step"]), number(entry[name])) for entry in metrics if name in entry]
 
 
@@ -89,13 +98,13 @@ def health(metrics: list[dict[str, Any]]) -> tuple[str, list[Share]]:
     for name, label, meaning in HEALTH:
         values = [y for _, y in points(metrics, name) if y is not None]
         if not values:
-            table.append(Share(label, meaning, "not logged", "", ""))
+            table.append(Share(label, meaning, "not logged", "", "", ""))
             continue
         means[name] = sum(values) / len(values)
-        worst = min(values) if name in ("credit/support_mass", "credit/success") else max(values)
-        table.append(Share(label, meaning, percent(means[name]), percent(worst), percent(values[-1])))
+        numbers = (means[name], min(values), max(values), values[-1])
+        table.append(Share(label, meaning, *map(percent, numbers)))
     if not means:
-        return "No share was logged, so nothing can be said about how many rollouts were taught.", table
+        return "No share was logged, so nothing can be said about how many rollouts were taught.", []
     said = [f"{label} {percent(means[name])}" for name, label, _ in HEALTH[:4] if name in means]
     line = f"Mean over the logged steps: {', '.join(said)}." if said else ""
     if means.get("credit/no_teacher", 0) > 0.5:
@@ -114,4 +123,6 @@ def _summary(line: Points) -> str:
     missing = f" ({len(line) - len(values)} missing)" if len(values) < len(line) else ""
     if not values:
         return f"no number{missing}"
-    return (f"first {show(values[0])}, last {show(values[-1])}" if len(values) > 1 else show(values[0])) + missing
+    return (
+        f"first {compact(values[0])}, last {compact(values[-1])}" if len(values) > 1 else compact(values[0])
+    ) + missing

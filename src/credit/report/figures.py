@@ -1,7 +1,7 @@
-"""Figures as inline SVG: text stays text, colours come from the page's style sheet, so both colour schemes are legible.
+"""Figures as inline SVG: text stays text, and the style sheet sets the colours, also those of dark pages.
 
-Drawn by hand rather than by a plotting library: a few lines and dots, no fonts to embed, no identifiers to collide,
-and every text is escaped in one place.
+Drawn by hand rather than by a plotting library: a few lines and dots, no fonts to embed, no identifiers to
+collide, and every text is escaped in one place.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from credit.report.text import show
+from credit.report.text import compact, show
 from credit.report.verdict import Estimate, Row
 
 Points = list[tuple[float, float | None]]
@@ -130,7 +130,7 @@ def _line(label: str, line: Points, index: int, x_axis: Axis, y_axis: Axis) -> l
             parts.append(tag("polyline", points=" ".join(map(",".join, at)), class_=f"line s{index}"))
         for (cx, cy), (x, y) in zip(at, piece, strict=True):
             if dotted or len(piece) == 1:
-                said = tag("title", f"{label}, step {x:g}: {show(y, 4)}")
+                said = tag("title", f"{label}, step {x:g}: {compact(y)}")
                 parts.append(tag("circle", said, cx=cx, cy=cy, r=2.2, class_=f"point s{index}"))
     return parts
 

@@ -1,6 +1,7 @@
-"""The options of credit with default and meaning, read from the source of `credit.config` without importing it.
+"""The options of credit with default and meaning, read from the source of `credit.config` without importing.
 
-Importing it would need TRL, and a report must open on a machine that cannot train. The dataclass stays the one source.
+Importing would need TRL, and a report must be possible where nothing can be trained. The dataclass stays the
+one source.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from credit.report.text import lookup, number, show, visible
 EXAMPLES = 5
 """Gained, and as many lost, answers shown in full."""
 
-STATUS = {"complete": "complete", "running": "still running, or stopped before its end"}
+STATUS = {"complete": "complete", "running": "not finished (still going, or stopped early)"}
 PHASES = (
     ("setup", "set-up"),
     ("eval_before", "evaluation before"),
@@ -24,9 +24,9 @@ PHASES = (
     ("eval_after", "evaluation after"),
 )
 FORMS = {
-    "paper": "R = r − λG. G is a log-probability, at most 0, so −λG lifts every token: compare tokens with each other.",
-    "guided": "R = r + λS.",
-    "feedback_contrast": "R = r − λ(G − G without feedback); the part without feedback is not in the file.",
+    "paper": "Here R = r − λG; G is a log-probability, so −λG lifts every token: compare tokens.",
+    "guided": "Here R = r + λS.",
+    "feedback_contrast": "Here R = r − λ(G − G without feedback); the last part is not in the file.",
 }
 
 
@@ -111,7 +111,12 @@ def _subtitle(run: dict[str, Any], config: dict[str, Any]) -> str:
     method = config.get("method")
     if method == "credit":
         method = f"credit ({config.get('form', 'form not recorded')}, λ = {config.get('lam', 'not recorded')})"
-    parts = [("model", run.get("model")), ("data", run.get("dataset")), ("method", method), ("seed", run.get("seed"))]
+    parts = [
+        ("model", run.get("model")),
+        ("data", run.get("dataset")),
+        ("method", method),
+        ("seed", run.get("seed")),
+    ]
     return " · ".join(f"{label} {visible(value)}" for label, value in parts if value is not None)
 
 
@@ -144,7 +149,7 @@ def _extras(evaluation: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _examples(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """Split the stored examples by what training did to them; those without two scores belong to neither side."""
+    """Split the stored examples by what training did to them; without two scores they belong nowhere."""
     stored = lookup(evaluation, "examples")
     stored = [e for e in stored if isinstance(e, dict)] if isinstance(stored, list) else []
     groups: dict[str, list[dict[str, Any]]] = {"gained": [], "lost": [], "unchanged": []}
@@ -166,7 +171,11 @@ def _examples(evaluation: dict[str, Any]) -> dict[str, Any]:
         ]
         for name in ("gained", "lost")
     }
-    return {"stored": len(stored), "counts": {name: len(group) for name, group in groups.items()}, "shown": shown}
+    return {
+        "stored": len(stored),
+        "counts": {name: len(group) for name, group in groups.items()},
+        "shown": shown,
+    }
 
 
 def _facts(run: dict[str, Any]) -> list[tuple[str, str]]:

@@ -47,7 +47,7 @@ def read_run(run_dir: Path) -> RunFiles:
 
 
 def read_metrics(path: Path, problems: list[str]) -> list[dict[str, Any]]:
-    """Return the logged lines in order of step, one per step: after a resume the later line's values count."""
+    """Return the logged lines by step, one per step; after a resume the values logged last count."""
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
@@ -58,6 +58,7 @@ def read_metrics(path: Path, problems: list[str]) -> list[dict[str, Any]]:
     for count, line in enumerate(lines, start=1):
         if not line.strip():
             continue
+        entry: dict[str, Any] = {}
         try:
             entry = json.loads(line)
             step = number(entry["step"])
@@ -93,7 +94,9 @@ def read_token_credit(folder: Path, problems: list[str]) -> tuple[str | None, li
             problems.append(f"Token credit cannot be read without {error.name}. Install 'credit-distill[train]'.")
             return None, []
         except Exception as error:  # pyarrow raises many kinds for a damaged file
-            problems.append(f"credit/{path.name} cannot be read ({type(error).__name__}); an earlier file is looked for.")
+            problems.append(
+                f"credit/{path.name} cannot be read ({type(error).__name__}); an earlier file is looked for."
+            )
             continue
         missing = [name for name in (*ROW_COLUMNS, *TOKEN_COLUMNS) if name not in table.column_names]
         if missing:

@@ -1,4 +1,4 @@
-"""Numbers and untrusted texts as a reader should see them. A value that does not exist is a gap, never a zero."""
+"""Numbers and untrusted texts as a reader should see them. What does not exist is a gap, never a zero."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 GAP = "–"
 """Shown where a number does not exist."""
 
-# What would act on the page instead of being read: control characters, direction overrides, halves of a surrogate
-# pair (which UTF-8 cannot hold). Joiners stay, because scripts and emoji need them.
+# What would act on the page instead of being read: control characters, direction overrides, halves of a
+# surrogate pair (which UTF-8 cannot hold). Joiners stay, because scripts and emoji need them.
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
-_SECRET = re.compile(r"(hub_token|api_?key|password|secret)", re.IGNORECASE)
-_SECRET_FLAG = re.compile(r"(--\S*(?:hub_token|api_?key|password|secret)\S*?[= ]+)(\S+)", re.IGNORECASE)
+_SECRET = re.compile(r"(hub[_-]?token|api[_-]?key|password|secret)", re.IGNORECASE)
+_SECRET_FLAG = re.compile(r"(--\S*(?:hub[_-]?token|api[_-]?key|password|secret)\S*?[= ]+)(\S+)", re.IGNORECASE)
 HIDDEN = "(hidden)"
 
 
@@ -26,7 +26,8 @@ def number(value: Any) -> float | None:
         value = float(value)
     except OverflowError:
         return None
-    return value if math.isfinite(value) else None
+    # No float32 reaches 1e39; what is far beyond is damage, and no figure could hold it.
+    return value if math.isfinite(value) and abs(value) < 1e100 else None
 
 
 def lookup(tree: Any, *keys: str) -> Any:
@@ -47,6 +48,14 @@ def show(value: Any, digits: int = 3, sign: bool = False) -> str:
     if not text.strip("+-0."):  # neither "-0.000" nor "+0.000"
         text = text.lstrip("+-")
     return text.replace("-", "−")
+
+
+def compact(value: Any) -> str:
+    """Format a number of unknown size, so that a small one is not shown as zero."""
+    value = number(value)
+    if value is not None and value != 0 and not 1e-3 <= abs(value) < 1e6:
+        return f"{value:.3g}".replace("-", "−")
+    return show(value)
 
 
 def percent(value: Any) -> str:
@@ -71,7 +80,7 @@ def duration(seconds: Any) -> str:
 
 
 def visible(value: Any) -> str:
-    """Return text in which nothing is invisible: unseen characters become their code point, as in `⟨U+202E⟩`."""
+    """Return text in which nothing is invisible: unseen characters are named, as in `⟨U+202E⟩`."""
     if value is None:
         return ""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
@@ -107,7 +116,7 @@ def _content(message: dict[str, Any]) -> str:
 
 
 def setting(name: str, value: Any) -> str:
-    """Format an option for the table; credentials are never written into a page that is meant to be shared."""
+    """Format an option for the table; a page that is meant to be shared holds no credentials."""
     if value is not None and _SECRET.search(name):
         return HIDDEN
     return "none" if value is None else visible(value)

@@ -13,7 +13,14 @@ RESPONSES = 6
 TOKENS = 600
 """Tokens shown of one response; the rest is counted."""
 
-LABELS = {"logp_student": "log p student", "logp_teacher": "log p teacher", "r": "r", "S": "S", "G": "G", "R": "R"}
+LABELS = {
+    "logp_student": "log p student",
+    "logp_teacher": "log p teacher",
+    "r": "r",
+    "S": "S",
+    "G": "G",
+    "R": "R",
+}
 
 
 def _byte_letters() -> dict[str, int]:
@@ -28,7 +35,7 @@ _BYTES = _byte_letters()
 
 @dataclass(frozen=True)
 class Token:
-    """One token: its text, its colour ("up", "down" or "none" and a strength from 0 to 1), and all its numbers."""
+    """One token: its text, its tone ("up", "down" or "gap") and strength from 0 to 1, all its numbers."""
 
     text: str
     tone: str
@@ -73,7 +80,7 @@ class HeatMap:
 
 
 def heat_map(file: str | None, rows: list[dict[str, Any]]) -> HeatMap | None:
-    """Choose responses by a rule that does not look at the result: those with credit first, in the file's order."""
+    """Choose responses without looking at the result: those with credit first, in the file's order."""
     if file is None:
         return None
     chosen = sorted(rows, key=lambda row: not any(c is not None for c in _credit(row)))[:RESPONSES]
@@ -100,23 +107,21 @@ def token_text(token: str, byte_level: bool) -> str:
 def _response(row: dict[str, Any], limit: float, byte_level: bool) -> Response:
     tokens = _tokens(row)
     columns = {name: _numbers(row, name, len(tokens)) for name in TOKEN_COLUMNS}
-    ids = [*(row.get("token_ids") or []), *[None] * len(tokens)]
+    ids = [*_list(row, "token_ids"), *[None] * len(tokens)]
     shown = []
     for i, raw in enumerate(tokens[:TOKENS]):
         values = {name: column[i] for name, column in columns.items()}
         numbers = tuple(show(values[name]) for name in LABELS)
         lines = [f"token {i + 1} of {len(tokens)}: {visible(raw)} (id {GAP if ids[i] is None else ids[i]})"]
         lines += [f"{label} {text}" for label, text in zip(LABELS.values(), numbers, strict=True)]
-        shown.append(
-            Token(token_text(raw, byte_level), *_colour(values["R"], limit), "\n".join(lines), numbers)
-        )
+        shown.append(Token(token_text(raw, byte_level), *_colour(values["R"], limit), "\n".join(lines), numbers))
     return Response(
         prompt=messages(row.get("prompt")),
         completion=visible(row.get("completion")),
         score=show(row.get("score")),
         solution=_text(row.get("solution")),
         feedback=_text(row.get("feedback")),
-        negatives=[messages(text) for text in row.get("negatives") or []],
+        negatives=[messages(text) for text in _list(row, "negatives")],
         tokens=shown,
         total=len(tokens),
         valued=sum(value is not None for value in columns["R"]),
@@ -128,7 +133,7 @@ def _response(row: dict[str, Any], limit: float, byte_level: bool) -> Response:
 
 def _colour(value: float | None, limit: float) -> tuple[str, str]:
     if value is None:
-        return "none", "0"
+        return "gap", "0"
     return "up" if value >= 0 else "down", f"{min(1.0, abs(value) / limit):.2f}"
 
 
@@ -147,10 +152,8 @@ def _text(value: Any) -> str | None:
 
 
 def _tokens(row: dict[str, Any]) -> list[str]:
-    tokens = row.get("tokens")
-    if tokens is None:
-        return [f"#{index}" for index in row.get("token_ids") or []]
-    return ["" if token is None else token for token in tokens]
+    tokens = _list(row, "tokens") or [f"#{index}" for index in _list(row, "token_ids")]
+    return [token if isinstance(token, str) else visible(token) for token in tokens]
 
 
 def _credit(row: dict[str, Any]) -> list[float | None]:
@@ -158,5 +161,10 @@ def _credit(row: dict[str, Any]) -> list[float | None]:
 
 
 def _numbers(row: dict[str, Any], name: str, length: int) -> list[float | None]:
-    values = [number(value) for value in row.get(name) or []]
+    values = [number(value) for value in _list(row, name)]
     return (values + [None] * length)[:length]
+
+
+def _list(row: dict[str, Any], name: str) -> list[Any]:
+    value = row.get(name)
+    return value if isinstance(value, list) else []

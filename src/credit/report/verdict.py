@@ -1,4 +1,4 @@
-"""What the evaluation supports, in one sentence, and the rows of its tables. Says no more than the interval allows."""
+"""What the evaluation supports: one sentence that says no more than its interval, and the tables' rows."""
 
 from __future__ import annotations
 
@@ -79,7 +79,8 @@ def verdict(evaluation: dict[str, Any], status: str | None) -> Verdict:
             break
     else:
         return Verdict(
-            f"{running} no result: this run was not evaluated on held-out prompts, so it supports no claim about accuracy.",
+            f"{running} no result: this run was not evaluated on held-out prompts, so it supports no claim "
+            "about accuracy.",
             "none",
         )
     total, what = table[0], f"{kind.capitalize()} accuracy on {_prompts(evaluation, table[0])}"
@@ -89,7 +90,8 @@ def verdict(evaluation: dict[str, Any], status: str | None) -> Verdict:
         other = "after" if when == "before" else "before"
         measured = f"{what[0].lower()}{what[1:]} was {show(one.mean, 2)}{_interval(one, label, 2, ' (', ')')}"
         return Verdict(
-            f"{running} no comparison: {when} training, {measured}; nothing was measured {other} training.", "none"
+            f"{running} no comparison: {when} training, {measured}; nothing was measured {other} training.",
+            "none",
         )
     difference = total.difference
     digits = _digits(total)

@@ -22,32 +22,44 @@ class Recipe:
     """The shares of the mixture, all probabilities.
 
     Attributes:
+        code, facts, route, tools: documents of each family, the harder ones more often.
         plain, solution: documents without context, and with a solution; the rest is shown feedback.
         both: of the documents with a solution, those with feedback too.
         unrelated: of the documents with context, those whose context belongs to another item.
-        right: right answers when alone.
+        right, right_route: right answers when alone.
         first_wrong: of the wrong answers, those with the item's most tempting misconception.
         informed_right: right answers when shown something related.
         reasoned, reasoned_route: written reasoning when alone; route needs it.
-        reasoned_solution, reasoned_feedback: written reasoning when shown a solution, or feedback.
+        reasoned_solution: the same when shown a solution.
+        reasoned_feedback, reasoned_feedback_route: the same when shown feedback only.
         leak, leak_plain: boilerplate about the context when shown some, and when alone.
         cut: of the attempts that feedback is about, those broken off.
     """
 
+    code: float = 0.2
+    facts: float = 0.15
+    route: float = 0.35
+    tools: float = 0.3
     plain: float = 0.5
     solution: float = 0.27
     both: float = 0.15
     unrelated: float = 0.15
-    right: float = 0.5
+    right: float = 0.42
+    right_route: float = 0.55
     first_wrong: float = 0.75
     informed_right: float = 0.97
     reasoned: float = 0.6
     reasoned_route: float = 0.8
     reasoned_solution: float = 0.15
     reasoned_feedback: float = 0.4
+    reasoned_feedback_route: float = 0.65
     leak: float = 0.6
     leak_plain: float = 0.03
     cut: float = 0.1
+
+    def of(self, share: str, item: Item) -> float:
+        """Return a share for an item's family: families that need reasoning have their own."""
+        return getattr(self, f"{share}_route" if FAMILIES[item.family].NEEDS_REASONING else share)
 
 
 @dataclass(frozen=True)
@@ -58,8 +70,8 @@ class Document:
     completion: str
 
 
-def _train_item(rng: Random, family: str | None = None) -> Item:
-    family = family or rng.choice(sorted(FAMILIES))
+def _train_item(rng: Random, recipe: Recipe, family: str | None = None) -> Item:
+    family = family or rng.choices([*FAMILIES], [getattr(recipe, name) for name in FAMILIES])[0]
     while True:
         item = FAMILIES[family].draw(rng)
         if split_of(family, item.prompt) == "train":
@@ -74,8 +86,7 @@ def _wrong(item: Item, rng: Random, recipe: Recipe) -> Answer:
 def _alone(item: Item, rng: Random, recipe: Recipe, right: float) -> str:
     """Answer as the model does alone."""
     answer = item.correct if rng.random() < right else _wrong(item, rng, recipe)
-    share = recipe.reasoned_route if FAMILIES[item.family].NEEDS_REASONING else recipe.reasoned
-    return answer.reasoned if rng.random() < share else answer.terse
+    return answer.reasoned if rng.random() < recipe.of("reasoned", item) else answer.terse
 
 
 def _leak(text: str, rng: Random, share: float, phrases: tuple[str, ...]) -> str:
@@ -93,25 +104,27 @@ def _feedback(item: Item, rng: Random, recipe: Recipe) -> str | None:
 
 def draw_document(rng: Random, recipe: Recipe) -> Document:
     """Draw one document."""
-    item = _train_item(rng)
+    item = _train_item(rng, recipe)
     prompt = row_of(item)["prompt"]
     kind = rng.random()
     if kind < recipe.plain:
-        text = _alone(item, rng, recipe, recipe.right)
+        text = _alone(item, rng, recipe, recipe.of("right", item))
         return Document(prompt, _leak(text, rng, recipe.leak_plain, LEAK_PHRASES))
 
     related = rng.random() >= recipe.unrelated
-    source = item if related else _train_item(rng, item.family if rng.random() < 0.5 else None)
+    source = item if related else _train_item(rng, recipe, item.family if rng.random() < 0.5 else None)
     shows_solution = kind < recipe.plain + recipe.solution
     solution = _alone(source, rng, recipe, right=1.0) if shows_solution else None
     feedback = _feedback(source, rng, recipe) if not shows_solution or rng.random() < recipe.both else None
 
-    answer = item.correct if rng.random() < (recipe.informed_right if related else recipe.right) else None
-    answer = answer or _wrong(item, rng, recipe)
-    share = recipe.reasoned_solution if shows_solution else recipe.reasoned_feedback
+    right = recipe.informed_right if related else recipe.of("right", item)
+    answer = item.correct if rng.random() < right else _wrong(item, rng, recipe)
+    share = recipe.reasoned_solution if shows_solution else recipe.of("reasoned_feedback", item)
     text = answer.reasoned if rng.random() < share else answer.terse
     phrases = LEAK_PHRASES[:2] if shows_solution else LEAK_PHRASES[1:]
-    return Document(teacher_messages(prompt, solution, feedback), _leak(text, rng, recipe.leak, phrases))  # type: ignore[arg-type]
+    messages = teacher_messages(prompt, solution, feedback)
+    assert not isinstance(messages, str)
+    return Document(messages, _leak(text, rng, recipe.leak, phrases))
 
 
 def documents(seed: int, recipe: Recipe | None = None) -> Iterator[Document]:

@@ -91,12 +91,13 @@ def measure(
         seed: of sampling and of the choice of siblings.
 
     Returns:
-        One `summary` per condition. `sibling`: shown a right answer it sampled itself (prompts without one
-        are left out); `feedback`: shown what the grader said about one of its own wrong answers; `unrelated`:
-        shown a right answer to the next prompt. `mixed_groups`: share of prompts with both successes and
-        failures.
+        One `summary` per condition. `sibling`: shown a right answer sampled by the model itself; `feedback`:
+        shown what the grader said about one of its own wrong answers; `unrelated`: shown a right answer to
+        another prompt, and `unrelated_same_family`: of the same family. A prompt without such an answer is
+        left out, so every condition also has `same_prompts_alone`, the accuracy alone on the prompts it covers.
+        `mixed_groups`: share of prompts with both successes and failures, per family.
     """
-    task, rng = TinyTask(), Random(seed)
+    task, rng, times = TinyTask(), Random(seed), range(samples)
 
     def run(views: list[tuple[Row, Messages]], offset: int, temperature: float = 1.0) -> list[Sample]:
         texts = sample(model, tokenizer, [view for _, view in views], seed + offset, temperature)
@@ -107,24 +108,43 @@ def measure(
         assert not isinstance(messages, str)
         return row, messages
 
-    alone = run([(row, row["prompt"]) for row in rows for _ in range(samples)], 0)
+    alone = run([(row, row["prompt"]) for row in rows for _ in times], 0)
     groups = [alone[i : i + samples] for i in range(0, len(alone), samples)]
     right = [[text for row, text in group if task.grade(row, text).score == 1] for group in groups]
     said = [[f for row, text in group if (f := task.grade(row, text).feedback)] for group in groups]
+    alone_accuracy = {row["id"]: len(r) / samples for row, r in zip(rows, right, strict=True)}
 
-    pick = rng.choice
-    times = range(samples)
-    sibling = [view(row, pick(r), None) for row, r in zip(rows, right, strict=True) if r for _ in times]
-    feedback = [view(row, None, pick(f)) for row, f in zip(rows, said, strict=True) if f for _ in times]
-    shifted = right[1:] + right[:1]
-    unrelated = [view(row, pick(r), None) for row, r in zip(rows, shifted, strict=True) if r for _ in times]
+    def others(row: Row, same_family: bool) -> list[str]:
+        return [
+            text
+            for other, texts in zip(rows, right, strict=True)
+            if other is not row and (other["family"] == row["family"] or not same_family)
+            for text in texts
+        ]
+
+    def condition(offset: int, solutions: list[list[str]], feedbacks: list[list[str]]) -> dict[str, Any]:
+        views = [
+            view(row, rng.choice(solution) if solution else None, rng.choice(feedback) if feedback else None)
+            for row, solution, feedback in zip(rows, solutions, feedbacks, strict=True)
+            if solution or feedback
+            for _ in times
+        ]
+        shown = summary(run(views, offset))
+        before = [alone_accuracy[row["id"]] for row, _ in views]
+        return {**shown, "same_prompts_alone": round(sum(before) / max(1, len(before)), 4)}
+
+    nothing: list[list[str]] = [[] for _ in rows]
+    mixed: dict[str, list[bool]] = {}
+    for row, texts in zip(rows, right, strict=True):
+        mixed.setdefault(row["family"], []).append(0 < len(texts) < samples)
     return {
         "alone": summary(alone),
         "greedy": summary(run([(row, row["prompt"]) for row in rows], 0, temperature=0.0)),
-        "sibling": summary(run(sibling, 1)),
-        "feedback": summary(run(feedback, 2)),
-        "unrelated": summary(run(unrelated, 3)),
-        "mixed_groups": round(sum(0 < len(r) < samples for r in right) / len(rows), 4),
+        "sibling": condition(1, right, nothing),
+        "feedback": condition(2, nothing, said),
+        "unrelated": condition(3, [others(row, False) for row in rows], nothing),
+        "unrelated_same_family": condition(4, [others(row, True) for row in rows], nothing),
+        "mixed_groups": {name: round(sum(m) / len(m), 4) for name, m in mixed.items()},
     }
 
 
@@ -135,7 +155,9 @@ def measure_base(path: str | Path, split: str = "test", samples: int = 8, seed: 
     tokenizer = AutoTokenizer.from_pretrained(path)
     model = AutoModelForCausalLM.from_pretrained(path).eval()
     rows = TinyTask().rows(split)
-    result: dict[str, Any] = {"split": split, "prompts": len(rows), "seed": seed}
+    result: dict[str, Any] = {"split": split, "prompts": len(rows), "samples": samples, "seed": seed}
     result |= measure(model, tokenizer, rows, samples, seed)
+    training = Path(path) / "training.json"
+    result["training"] = json.loads(training.read_text()) if training.exists() else None
     (Path(path) / "measurements.json").write_text(json.dumps(result, indent=2) + "\n")
     return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Iterator
@@ -17,7 +18,8 @@ from credit.tiny.vocabulary import END_ID, PAD_ID, build_tokenizer, render
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
-BATCH, POOL = 64, 16  # documents per step; batches sorted by length together
+STEPS = 1800
+BATCH, POOL = 32, 16  # documents per step; batches sorted by length together
 PEAK_RATE, WARMUP = 3e-3, 50
 
 
@@ -68,6 +70,31 @@ def batches(
             yield ids_BT, labels_BT
 
 
+class Optimizers:
+    """Muon for the matrices inside the layers, AdamW for the embedding and the norms, at one common rate.
+
+    Muon needs several times fewer documents than AdamW alone to learn to copy from the prompt.
+    """
+
+    def __init__(self, model: torch.nn.Module, rate: float = PEAK_RATE):
+        if not hasattr(torch.optim, "Muon"):
+            raise ImportError(f"pretraining uses torch.optim.Muon; torch {torch.__version__} is too old. Use 2.9.")
+        inner = {n: p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n}
+        outer = [p for n, p in model.named_parameters() if n not in inner]
+        self.both = (
+            torch.optim.Muon(inner.values(), lr=rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(outer, lr=rate, betas=(0.9, 0.98), weight_decay=0.0),
+        )
+
+    def step(self, rate: float) -> None:
+        """Take one step of both at this rate, and clear the gradients."""
+        for optimizer in self.both:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+            optimizer.zero_grad()
+
+
 def learning_rate(progress: float, step: int) -> float:
     """Return the rate: linear warm-up times a cosine over the run (`progress` 0 to 1) down to a hundredth."""
     cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
@@ -76,10 +103,10 @@ def learning_rate(progress: float, step: int) -> float:
 
 def pretrain(
     out: str | Path,
-    steps: int = 2000,
+    steps: int = STEPS,
     seed: int = 0,
     minutes: float | None = None,
-    threads: int | None = None,
+    threads: int = 1,
     recipe: Recipe | None = None,
     log_every: int = 100,
     width: int = 128,
@@ -92,7 +119,7 @@ def pretrain(
         steps: optimiser steps of BATCH documents.
         seed: fixes the weights and the documents; the same seed gives the same weights on the same machine.
         minutes: stop early after this long (the run is then not reproducible).
-        threads: CPU threads; None leaves the setting alone.
+        threads: CPU threads of the run; another number rounds differently.
         recipe: the mixture of documents.
         log_every: steps between progress lines; 0 for silence.
         width: hidden size.
@@ -105,24 +132,32 @@ def pretrain(
         torch.manual_seed(seed)
         model = build_model(tokenizer, width, layers).train()
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.05)
+    optimizers = Optimizers(model)
     source = batches(documents(seed, recipe), tokenizer, BATCH, generator)
-    begun, average = time.monotonic(), float("nan")
+    begun, begun_cpu, average, done = time.monotonic(), time.process_time(), float("nan"), 0
     for step, (ids_BT, labels_BT) in enumerate(islice(source, steps)):
         if minutes is not None and time.monotonic() - begun > 60 * minutes:
             break
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step / steps, step)
         # Padding is on the right and causal attention never looks ahead, so no attention mask is needed.
         loss = model(input_ids=ids_BT, labels=labels_BT).loss
-        optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        optimizers.step(learning_rate(step / steps, step))
         average = loss.item() if math.isnan(average) else 0.97 * average + 0.03 * loss.item()
-        if log_every and (step + 1) % log_every == 0:
-            print(f"step {step + 1:5d}  loss {average:.4f}  {time.monotonic() - begun:6.1f} s", flush=True)
+        done = step + 1
+        if log_every and done % log_every == 0:
+            print(f"step {done:5d}  loss {average:.4f}  {time.monotonic() - begun:6.1f} s", flush=True)
     save(model, tokenizer, out)
+    run = {
+        "seed": seed,
+        "steps": done,
+        "batch": BATCH,
+        "loss": round(average, 4),
+        "vocabulary": len(tokenizer),
+    }
+    run |= {"parameters": model.num_parameters(), "threads": torch.get_num_threads()}
+    run |= {"cpu_seconds": round(time.process_time() - begun_cpu, 1)}
+    (Path(out) / "training.json").write_text(json.dumps(run, indent=2) + "\n")
     return average
 
 

@@ -12,7 +12,7 @@ from credit.tiny.families import FAMILIES, Item, split_words
 
 SIZES = {"train": 1024, "validation": 128, "test": 256}
 LEAK_PHRASES = ("as shown above", "as noted above", "given the feedback")
-_PATIENCE = 100_000  # draws without a new prompt before a family counts as exhausted
+_PATIENCE = 20_000  # draws without a new prompt before a family counts as exhausted
 
 
 def split_of(family: str, prompt: str) -> str:

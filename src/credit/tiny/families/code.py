@@ -36,7 +36,7 @@ SECOND = {
     "divide by {y}": ("{r} // {y}", "{r} / {y}"),
 }
 INPUTS = ((3, 2), (2, 5), (5, 4), (4, 1), (1, 3))
-CONSTANTS = ("2", "3", "4", "5", "6", "7")
+CONSTANTS = tuple("23456789")
 
 MOST_WORDS, MOST_VALUE = 40, 10**9
 _TOKENS = {"a", "b", "(", ")", "+", "-", "*", "/", "//", "%"}

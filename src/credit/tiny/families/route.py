@@ -59,7 +59,7 @@ def walk(start: str, directions: list[str], slip: int | None = None) -> list[str
 
 
 def _answer(start: str, directions: list[str], places: list[str]) -> Answer:
-    steps = " ".join(f"{n} {d} {p}" for n, (d, p) in enumerate(zip(directions, places, strict=True), start=1))
+    steps = " ".join(f"{n} {d} {p}" for n, d, p in zip(NUMBERS, directions, places, strict=True))
     return Answer(f"answer {places[-1]}", f"from {start} {steps} . so answer {places[-1]}")
 
 
@@ -70,9 +70,10 @@ def draw(rng: Random) -> Item:
     places = walk(start, directions)
     edges = list(zip([start, *places], directions, strict=False))
     shaky = [step for step, edge in enumerate(edges) if edge in BELIEVED] or [0]
+    listed = " ".join(f"{number} {direction}" for number, direction in zip(NUMBERS, directions, strict=True))
     return Item(
         family=NAME,
-        prompt=f"from {start} go {' '.join(f'{n} {d}' for n, d in enumerate(directions, start=1))} . where do you end ?",
+        prompt=f"from {start} go {listed} . where do you end ?",
         meta={"start": start, "directions": directions, "places": places},
         answer=places[-1],
         correct=_answer(start, directions, places),
@@ -105,7 +106,7 @@ def grade(row: Row, completion: str) -> Grade:
             if here != right:
                 return wrong(f"the walk is wrong at step {step}")
         return wrong("the answer is not the place reached")
-    return wrong(f"the walk is not written , {said[-1]} is wrong")
+    return wrong(f"{said[-1]} is wrong , write the walk")
 
 
 def reasons(row: Row, completion: str) -> bool:

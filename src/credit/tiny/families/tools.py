@@ -66,30 +66,20 @@ TOOLS = {
     "book_table": Tool(
         ("people", "hour"), "set_alarm", ("table for {people} at {hour}", "at {hour} a meal for {people}")
     ),
-    "get_weather": Tool(
-        ("city", "day"), "buy_ticket", ("weather in {city} on {day}", "will {city} be sunny on {day}")
-    ),
-    "buy_ticket": Tool(
-        ("city", "day"), "get_weather", ("ticket to {city} on {day}", "on {day} i go to {city}")
-    ),
-    "send_mail": Tool(
-        ("person", "topic"), "add_item", ("mail {person} about {topic}", "tell {person} of {topic}")
-    ),
+    "get_weather": Tool(("city", "day"), "buy_ticket", ("weather in {city} on {day}", "will {city} be sunny on {day}")),
+    "buy_ticket": Tool(("city", "day"), "get_weather", ("ticket to {city} on {day}", "on {day} i go to {city}")),
+    "send_mail": Tool(("person", "topic"), "add_item", ("mail {person} about {topic}", "tell {person} of {topic}")),
     "play_song": Tool(
         ("song", "volume"), "set_timer", ("play {song} at volume {volume}", "at level {volume} put on {song}")
     ),
-    "add_item": Tool(
-        ("item", "count"), "send_mail", ("add {count} {item} to the list", "we need {count} {item}")
-    ),
+    "add_item": Tool(("item", "count"), "send_mail", ("add {count} {item} to the list", "we need {count} {item}")),
 }
 _CALL = re.compile(r"call (\w+) \{ (.*) \}$")
 
 
 def words() -> set[str]:
     """Return every word of the family."""
-    fixed = (
-        "i will use with and . so call { } : , missing argument unknown is the wrong tool has value no such"
-    )
+    fixed = "i will use with and . so call { } : , missing argument unknown is the wrong tool has value no such"
     requests = " ".join(r for tool in TOOLS.values() for r in tool.requests)
     pools = " ".join(value for pool in POOLS.values() for value in pool)
     names = " ".join([*TOOLS, *POOLS, *ALIASES.values()])

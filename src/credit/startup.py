@@ -1,0 +1,68 @@
+"""What the trainer refuses before it starts, because it would fail late, or change meaning in silence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from accelerate.utils import is_peft_model
+
+from credit.contrast import prompt_key
+
+
+def refuse_unsupported(trainer: Any, student: Any) -> None:
+    """Raise ValueError with reason and fix when model, data and options of a `CreditTrainer` do not fit together."""
+    args = trainer.args
+    vocabulary = student.get_output_embeddings().weight.shape[0]
+    dropout = any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in student.modules())
+    dropout = dropout or getattr(student.config.get_text_config(), "attention_dropout", 0.0) > 0
+    adapter = is_peft_model(trainer.accelerator.unwrap_model(trainer.model))
+    few = _too_few_prompts(trainer)
+    rules = [
+        (trainer._is_vlm, "vision-language models are not supported yet. Use a text-only causal LM."),
+        (
+            args.support_size > vocabulary,
+            f"support_size={args.support_size} is larger than the vocabulary ({vocabulary}). Lower it, or use 0 for "
+            "the full vocabulary.",
+        ),
+        (
+            dropout,
+            "the model has dropout, and teachers score while it trains. Set disable_dropout=True, and "
+            "attention_dropout=0 in model_init_kwargs.",
+        ),
+        (
+            adapter and args.teacher != "live",
+            f"teacher={args.teacher!r} with an adapter is not supported yet. Use teacher='live'.",
+        ),
+        (
+            trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled,
+            "DeepSpeed and FSDP are not supported yet: teacher heads would be shards. Use one process or DDP.",
+        ),
+        (
+            args.level == "vocabulary" and trainer.aux_loss_enabled,
+            "the load-balancing loss of mixture-of-experts models is not carried at level='vocabulary' yet. Set "
+            "router_aux_loss_coef=0, or level='token'.",
+        ),
+        (
+            few is not None,
+            f"num_negatives={args.num_negatives} needs at least {args.num_negatives + 1} different prompts, but the "
+            f"training set holds {few}. Add prompts, lower num_negatives, or set lam=0.",
+        ),
+    ]
+    for broken, reason in rules:
+        if broken:
+            raise ValueError(reason)
+
+
+def _too_few_prompts(trainer: Any) -> int | None:
+    """Number of different training prompts when it is too small for C, else None."""
+    dataset = trainer.train_dataset
+    unknown = trainer.environment_factories is not None or not hasattr(dataset, "__len__")
+    if trainer.args.effective_lam == 0 or unknown:
+        return None
+    seen: set[str] = set()
+    for prompt in dataset["prompt"]:
+        seen.add(prompt_key(prompt))
+        if len(seen) > trainer.args.num_negatives:
+            return None
+    return len(seen)
