@@ -237,7 +237,7 @@ def test_lambda_may_differ_between_tokens(form):
     ("arguments", "message"),
     [
         ({"form": "papper"}, "form='papper' is unknown. Use one of paper, guided, feedback_contrast"),
-        ({"lam": -0.1}, "lam=-0.1 is negative"),
+        ({"lam": -0.1}, "lam=-0.1 is not allowed"),
         ({"logp_contrast": None}, "Pass logp_contrast, or lam=0"),
         ({"form": "feedback_contrast"}, "Pass logp_contrast_nofeedback"),
     ],

@@ -79,6 +79,12 @@ def test_an_exhausted_family_ends_instead_of_looping(monkeypatch):
     assert 0 < len(list(items("code", "validation"))) < 200
 
 
+def test_the_example_in_the_docs_holds():
+    row = TASK.rows("train", limit=8)[0]
+    assert row["prompt"][1]["content"] == "write f : negate a , then subtract 4"
+    assert TASK.grade(row, f"{HEAD} a").feedback == "f ( 3 , 2 ) expected - 7 got 3"
+
+
 def test_bad_arguments_say_what_to_choose():
     with pytest.raises(ValueError, match="choose one of"):
         TASK.rows("dev")

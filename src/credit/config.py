@@ -226,6 +226,17 @@ class CreditConfig(GRPOConfig):
                 "baseline='expected' centres every step, and the sum of centred steps collapses to the immediate "
                 "gradient. With token_credit='to_go' use baseline='batch_mean' or 'none'."
             )
+        if self.level == "token" and (self.divergence != "reverse_kl" or self.importance_cap):
+            raise ValueError(
+                "level='token' compares sampled tokens only: a divergence or importance_cap would be idle. Set "
+                "divergence='reverse_kl' and importance_cap=0, or level='vocabulary'."
+            )
+        if self.level == "vocabulary" and (self.token_credit, self.gamma, self.baseline) != _TOKEN_DEFAULTS:
+            raise ValueError("token_credit, gamma and baseline are idle at level='vocabulary'. Set level='token'.")
+        if self.jsd_lambda != "target" and self.divergence != "jsd":
+            raise ValueError(f"jsd_lambda={self.jsd_lambda!r} is idle with divergence={self.divergence!r}. Use 'jsd'.")
+        if self.jsd_lambda == "kernel" and self.jsd_alpha in (0, 1):
+            raise ValueError("jsd_lambda='kernel' has no gradient at jsd_alpha 0 or 1. Use a value between them.")
         if self.form == "feedback_contrast" and self.method == "credit" and self.feedback_when == "never":
             raise ValueError(
                 "form='feedback_contrast' with feedback_when='never' would contrast solutions only. "
@@ -290,6 +301,7 @@ class CreditConfig(GRPOConfig):
             )
 
 
+_TOKEN_DEFAULTS = ("immediate", 1.0, "expected")
 _CHOICES = {
     "method": tuple(METHODS),
     "form": FORMS,

@@ -49,3 +49,10 @@ def write_token_credit(path: Path, rollouts: list[dict[str, Any]]) -> None:
     partial = path.with_suffix(".partial")
     pq.write_table(pa.Table.from_pylist(rollouts, schema=schema), partial)
     partial.replace(path)
+
+
+def read_token_credit(path: Path) -> list[dict[str, Any]]:
+    """Read what `write_token_credit` wrote."""
+    import pyarrow.parquet as pq
+
+    return pq.read_table(path).to_pylist()

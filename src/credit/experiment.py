@@ -51,6 +51,9 @@ class RunOptions(SourceOptions):
     skip_eval: bool = _option(False, "Neither evaluate before nor after training.")
     resume: bool = _option(False, "Go on with the run in --output_dir, from its last complete checkpoint.")
     overwrite: bool = _option(False, "Replace the run in --output_dir.")
+    torch_threads: int = _option(
+        0, "CPU threads of torch; 0 leaves torch's choice. One is fastest for models as small as the embedded one."
+    )
     note: str | None = _option(None, "One line about this run, printed and shown in the report.")
 
 
@@ -134,10 +137,18 @@ class Experiment:
 
     def prepare(self) -> None:
         """Load everything and claim the folder; complain about all a user can mend before any training."""
+        import torch
+
         from credit.evaluate import EvalOptions
 
         with self._timed("setup"), explained():
             options = self.options
+            if options.torch_threads < 0:
+                raise ValueError(f"torch_threads={options.torch_threads} is negative. Use 0 for torch's own choice.")
+            if options.torch_threads:
+                torch.set_num_threads(options.torch_threads)
+            config = self.config()  # before anything touches the options
+            self.run.check(config, options.resume, options.overwrite)
             self.task = load_task(options)
             self.test_rows = [] if options.skip_eval else self._rows("test", options.eval_limit)
             rows = self._rows("train", options.train_limit)
@@ -150,8 +161,14 @@ class Experiment:
                 max_new_tokens=self.args.max_completion_length,
                 seed=self.args.seed,
             )
-            self.trainer = self._trainer(rows)
-            self.checkpoint = self.run.claim(self.config(), options.resume, options.overwrite)
+            existed = self.run.path.exists()
+            try:
+                self.trainer = self._trainer(rows)
+            except Exception:
+                if not existed and self.run.path.is_dir() and not any(self.run.path.iterdir()):
+                    self.run.path.rmdir()  # the trainer makes its folder before it looks at its options
+                raise
+            self.checkpoint = self.run.take(config, options.resume)
 
     def _rows(self, split: str, limit: int | None) -> list[dict[str, Any]]:
         rows = self.task.rows(split, limit)
@@ -234,9 +251,13 @@ class Experiment:
         return records
 
     def _write_eval(self, before: list[dict[str, Any]], after: list[dict[str, Any]]) -> dict[str, Any]:
+        from credit.credit_log import read_token_credit
         from credit.evaluate import changed_examples, compare, summarise
 
         extras = getattr(self.task, "extras", lambda records: {})
+        credit_extras = getattr(self.task, "credit_extras", lambda rollouts: {})
+        logged = sorted((self.run / "credit").glob("*.parquet"))
+        first, last = (credit_extras(read_token_credit(f)) for f in (logged[0], logged[-1])) if logged else ({}, {})
         result = {
             "settings": {
                 **asdict(self.eval_options),
@@ -244,8 +265,8 @@ class Experiment:
                 "prompts": len(before),
                 "interval": "95% bootstrap over prompts",
             },
-            "before": {**summarise(before), "extras": extras(before)},
-            "after": {**summarise(after), "extras": extras(after)},
+            "before": {**summarise(before), "extras": {**extras(before), **first}},
+            "after": {**summarise(after), "extras": {**extras(after), **last}},
             "difference": compare(before, after),
             "examples": changed_examples(before, after),
         }

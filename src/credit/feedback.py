@@ -29,14 +29,14 @@ class FeedbackReward:
         return [score for score, _ in pairs]
 
     def _pair(self, item: Item, row: int) -> tuple[float | None, str | None]:
-        if not isinstance(item, tuple):
+        if not isinstance(item, tuple | list):
             return item, None
         if len(item) != 2 or not isinstance(item[1], str | None):
             raise ValueError(
                 f"reward function {self.__name__!r} returned {item!r} for completion {row}. "
                 "Return a score, or a pair (score, feedback) with feedback a string or None."
             )
-        return item
+        return item[0], item[1]
 
 
 class AsyncFeedbackReward(FeedbackReward):

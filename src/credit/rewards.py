@@ -89,8 +89,8 @@ def raw_target(
     if form not in FORMS:
         raise ValueError(f"form={form!r} is unknown. Use one of {', '.join(FORMS)}.")
     if not isinstance(lam, Tensor):
-        if lam < 0:
-            raise ValueError(f"lam={lam} is negative: it would pay for generic tokens. Use lam >= 0.")
+        if not lam >= 0:  # also NaN
+            raise ValueError(f"lam={lam} is not allowed: it would pay for generic tokens. Use lam >= 0.")
         if lam == 0:
             return logp_teacher
     if generic is None:

@@ -30,14 +30,10 @@ class RunDir:
     def __truediv__(self, name: str) -> Path:
         return self.path / name
 
-    def claim(self, config: dict[str, Any], resume: bool, overwrite: bool) -> Path | None:
-        """Take the folder for a run with this resolved config.
+    def check(self, config: dict[str, Any], resume: bool, overwrite: bool) -> None:
+        """Raise ValueError when the folder may not be taken for a run with this resolved config; changes nothing.
 
-        Returns:
-            The checkpoint to resume from, or None to start at step 0.
-
-        Raises:
-            ValueError: it holds another run or foreign files, or `resume` meets different options.
+        It may not when it holds another run or foreign files, or when `resume` meets different options.
         """
         if resume and overwrite:
             raise ValueError("--resume and --overwrite exclude each other. Pick one.")
@@ -48,14 +44,17 @@ class RunDir:
             raise ValueError(f"{self.path} is not empty and holds no run of this program. Choose another --output_dir.")
         if resume:
             self._refuse_other_config(config)
+        elif holds_run and not overwrite:
+            raise ValueError(
+                f"{self.path} holds another run. Use --resume to go on with it, --overwrite to replace it, or "
+                "another --output_dir."
+            )
+
+    def take(self, config: dict[str, Any], resume: bool) -> Path | None:
+        """Take the folder, after `check`; return the checkpoint to resume from, or None to start at step 0."""
+        if resume:
             return self._rewind()
-        if holds_run:
-            if not overwrite:
-                raise ValueError(
-                    f"{self.path} holds another run. Use --resume to go on with it, --overwrite to replace it, or "
-                    "another --output_dir."
-                )
-            self._clear()
+        self._clear()
         self.path.mkdir(parents=True, exist_ok=True)
         self.write_text("config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
         return None

@@ -25,14 +25,7 @@ class Parser(HfArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Complain in one line; the caller adds the command's name."""
-        unknown = "unrecognized arguments: "
-        if message.startswith(unknown):
-            first = message.removeprefix(unknown).split()[0]
-            message = f"unknown option {first}{_did_you_mean(first.lstrip('-'), self._known())}"
         raise UserError(message)
-
-    def _known(self) -> list[str]:
-        return [a.dest for a in self._actions]
 
     def hide_all_but(self, shown: Iterable[str]) -> None:
         """Leave only these options in `--help`."""
@@ -76,7 +69,11 @@ def parse(parser: Parser, argv: list[str], presets: dict[str, dict[str, Any]] | 
         config = _with_preset(config, named, presets)
     parser.set_defaults(**{key: None for key, value in config.items() if value is None})
     typed = [part for key, value in config.items() if value is not None for part in _as_flags(key, value)]
-    result = parser.parse_args_into_dataclasses(args=[*typed, *argv], look_for_args_file=False)
+    *result, unknown = parser.parse_args_into_dataclasses(
+        args=[*typed, *argv], look_for_args_file=False, return_remaining_strings=True
+    )
+    if unknown:
+        raise UserError(f"unknown option {unknown[0]}{_did_you_mean(unknown[0].lstrip('-'), known)}")
     return tuple(result)
 
 

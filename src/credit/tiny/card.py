@@ -41,8 +41,8 @@ Measured on {prompts} held-out prompts of the {split} split, {samples} samples e
   if a solution or feedback had been shown; *words* is the mean length, and a word is a token.
 
 Trained with seed {train_seed} for {steps} steps of {batch} documents, in {minutes} minutes of CPU time.
-Reproduce with `credit tiny pretrain`. Another machine rounds differently, so its weights and its table differ
-a little. All numbers: `measurements.json`.
+Reproduce with `credit tiny pretrain`; measure with `credit.tiny.card.describe`. Another machine rounds
+differently, so its weights and its table differ a little. All numbers: `measurements.json`.
 
 Not for any use outside this world: it knows {vocabulary} words.
 """
@@ -79,3 +79,11 @@ def write_card(path: str | Path) -> None:
     """Write README.md beside the `measurements.json` of a base model."""
     path = Path(path)
     (path / "README.md").write_text(card(json.loads((path / "measurements.json").read_text())))
+
+
+def describe(path: str | Path, samples: int = 8, seed: int = 0) -> None:
+    """Measure a pretrained base on the test split and write its card."""
+    from credit.tiny.measure import measure_base
+
+    measure_base(path, "test", samples, seed)
+    write_card(path)

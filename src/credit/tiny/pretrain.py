@@ -18,7 +18,7 @@ from credit.tiny.vocabulary import END_ID, PAD_ID, build_tokenizer, render
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
-STEPS = 1800
+STEPS = 2000
 BATCH, POOL = 32, 16  # documents per step; batches sorted by length together
 PEAK_RATE, WARMUP = 3e-3, 50
 
@@ -125,15 +125,14 @@ def pretrain(
         width: hidden size.
         layers: number of layers.
     """
-    if threads is not None:
-        torch.set_num_threads(threads)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
     tokenizer = build_tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build_model(tokenizer, width, layers).train()
-    generator = torch.Generator().manual_seed(seed)
     optimizers = Optimizers(model)
-    source = batches(documents(seed, recipe), tokenizer, BATCH, generator)
+    source = batches(documents(seed, recipe), tokenizer, BATCH, torch.Generator().manual_seed(seed))
     begun, begun_cpu, average, done = time.monotonic(), time.process_time(), float("nan"), 0
     for step, (ids_BT, labels_BT) in enumerate(islice(source, steps)):
         if minutes is not None and time.monotonic() - begun > 60 * minutes:
@@ -147,17 +146,19 @@ def pretrain(
         done = step + 1
         if log_every and done % log_every == 0:
             print(f"step {done:5d}  loss {average:.4f}  {time.monotonic() - begun:6.1f} s", flush=True)
+    torch.set_num_threads(before)
     save(model, tokenizer, out)
-    run = {
+    record = {
         "seed": seed,
         "steps": done,
         "batch": BATCH,
         "loss": round(average, 4),
         "vocabulary": len(tokenizer),
+        "parameters": model.num_parameters(),
+        "threads": threads,
+        "cpu_seconds": round(time.process_time() - begun_cpu, 1),
     }
-    run |= {"parameters": model.num_parameters(), "threads": torch.get_num_threads()}
-    run |= {"cpu_seconds": round(time.process_time() - begun_cpu, 1)}
-    (Path(out) / "training.json").write_text(json.dumps(run, indent=2) + "\n")
+    (Path(out) / "training.json").write_text(json.dumps(record, indent=2) + "\n")
     return average
 
 
@@ -169,6 +170,8 @@ def save(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, out: str |
     model.generation_config = GenerationConfig(
         do_sample=True,
         temperature=1.0,
+        top_k=0,
+        top_p=1.0,
         max_new_tokens=64,
         pad_token_id=PAD_ID,
         eos_token_id=END_ID,

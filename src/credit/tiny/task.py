@@ -6,7 +6,9 @@ import hashlib
 import json
 from collections.abc import Iterator
 from random import Random
+from typing import Any
 
+from credit.contrast import prompt_key
 from credit.tasks.base import Grade, Row
 from credit.tiny.families import FAMILIES, Item, split_words
 
@@ -98,3 +100,35 @@ class TinyTask:
     def grade(self, row: Row, completion: str) -> Grade:
         """Grade a completion; any text is allowed."""
         return FAMILIES[row["family"]].grade(row, completion)
+
+    def extras(self, records: list[dict[str, Any]]) -> dict[str, float | None]:
+        """Return shares over all sampled answers of an evaluation: reasoning kept (where needed) and leaks."""
+        reasons, leaked = [], []
+        for record in records:
+            for text in record["sampled"]:
+                leaked.append(leaks(text))
+                reasons.append(has_reasoning(record, text))
+        needed = [r for r in reasons if r is not None]
+        return {
+            "reasoning_kept": sum(needed) / len(needed) if needed else None,
+            "boilerplate_leak": sum(leaked) / len(leaked) if leaked else None,
+        }
+
+    def credit_extras(self, rollouts: list[dict[str, Any]]) -> dict[str, float | None]:
+        """Return the share of |R| on answer-bearing tokens, and the share of tokens they are, over logged rollouts."""
+        family_of = {prompt_key(row["prompt"]): row for row in self.rows("train")}
+        on, total, tokens, bearing_tokens = 0.0, 0.0, 0, 0
+        for rollout in rollouts:
+            row = family_of.get(rollout["prompt"])
+            credit = rollout["R"]
+            if row is None or any(c != c for c in credit):  # NaN: no teacher
+                continue
+            bearing = set(bearing_words(row, rollout["completion"]))
+            on += sum(abs(c) for t, c in enumerate(credit) if t in bearing)
+            total += sum(abs(c) for c in credit)
+            tokens += len(credit)
+            bearing_tokens += len([t for t in bearing if t < len(credit)])
+        return {
+            "credit_on_answer_tokens": on / total if total else None,
+            "answer_tokens": bearing_tokens / tokens if tokens else None,
+        }

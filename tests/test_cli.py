@@ -1,0 +1,227 @@
+"""The command line, as a person types it: each complaint is one line with the fix; runs leave what they promise."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from credit.cli import main
+from local_models import make_rows, save_model, write_rows
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
+
+SHORT = {
+    "max_steps": 4, "per_device_train_batch_size": 16, "num_generations": 4, "max_completion_length": 8,
+    "use_cpu": True, "bf16": False, "logging_steps": 1, "save_steps": 2, "report_to": "none", "learning_rate": 1e-3,
+    "eval_samples": 2, "gradient_checkpointing": False, "torch_threads": 1,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli")
+    save_model("qwen3", folder / "qwen3")
+    save_model("olmo3", folder / "olmo3")
+    write_rows(folder / "rows.jsonl")
+    (folder / "short.yaml").write_text(yaml.safe_dump(SHORT))
+    return folder
+
+
+def train(place: Path, out: str, *flags: str, family: str = "qwen3", config: str = "short.yaml") -> list[str]:
+    return [
+        "train", "--config", str(place / config), "--model", str(place / family),
+        "--dataset", str(place / "rows.jsonl"), "--output_dir", str(place / out), *flags,
+    ]  # fmt: skip
+
+
+def metrics(folder: Path) -> list[dict]:
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "step_time"} for line in lines]
+
+
+def complaint(capsys, *argv: str) -> str:
+    """Run a command that must fail, and return its single line."""
+    assert main(list(argv)) == 2
+    err = capsys.readouterr().err.strip()
+    assert len(err.splitlines()) == 1, err
+    return err
+
+
+@pytest.mark.parametrize("family", ["qwen3", "olmo3"])
+def test_training_on_rows_of_ones_own_leaves_a_complete_run(place, family, capsys):
+    out = f"run-{family}"
+    assert main(train(place, out, "--credit_log_steps", "2", family=family)) == 0
+    run = place / out
+    for name in ("config.yaml", "run.json", "metrics.jsonl", "eval.json", "report.html", "model/model.safetensors"):
+        assert (run / name).exists(), name
+    assert [m["step"] for m in metrics(run)] == [1, 2, 3, 4]
+    assert len(list((run / "credit").glob("*.parquet"))) == 2
+    assert json.loads((run / "run.json").read_text())["status"] == "complete"
+    result = json.loads((run / "eval.json").read_text())
+    assert result["before"]["sampled"]["overall"]["n"] == 4
+    shown = capsys.readouterr().out
+    assert "before" in shown
+    assert "report.html" in shown
+    assert main(["eval", "--model", str(run / "model"), "--dataset", str(place / "rows.jsonl"), "--eval_samples", "2",
+                 "--max_new_tokens", "8", "--out", str(run / "again")]) == 0  # fmt: skip
+    again = json.loads((run / "again" / "scores.json").read_text())
+    assert again["sampled"] == result["after"]["sampled"]
+
+
+def test_one_seed_one_result(place):
+    for out in ("twin-a", "twin-b"):
+        assert main(train(place, out)) == 0
+    assert metrics(place / "twin-a") == metrics(place / "twin-b")
+    assert json.loads((place / "twin-a/eval.json").read_text()) == json.loads((place / "twin-b/eval.json").read_text())
+    assert main(train(place, "other-seed", "--seed", "7")) == 0
+    assert metrics(place / "twin-a") != metrics(place / "other-seed")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kill_after", [3, 8, 11])
+def test_a_killed_run_resumes_to_the_same_numbers(place, kill_after):
+    """Epochs are 9 steps long: the kills fall into the first and the second."""
+    flags = ("--max_steps", "14", "--save_steps", "2", "--save_total_limit", "2", "--blend", "loss", "--skip_eval")
+    whole = "whole"
+    if not (place / whole).exists():
+        assert main(train(place, whole, *flags)) == 0
+    out = place / f"killed-{kill_after}"
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "credit", *train(place, out.name, *flags)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    log = out / "metrics.jsonl"
+    while process.poll() is None and (not log.exists() or log.read_text().count("\n") < kill_after):
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert len(log.read_text().splitlines()) < 14, "the run ended before the kill; the test proves nothing"
+
+    assert main(train(place, out.name, *flags, "--resume")) == 0
+    assert metrics(out) == metrics(place / whole)
+    for name in ("model.safetensors", "credit_teacher.safetensors"):
+        assert (out / "checkpoint-14" / name).read_bytes() == (place / whole / "checkpoint-14" / name).read_bytes()
+
+
+def test_a_half_written_checkpoint_is_not_resumed_from(place):
+    flags = ("--skip_eval", "--save_total_limit", "3")
+    assert main(train(place, "half", *flags)) == 0
+    expected = metrics(place / "half")
+    (place / "half" / "checkpoint-4" / "credit_complete.json").unlink()
+    with (place / "half" / "metrics.jsonl").open("a") as log:
+        log.write('{"step": 5, "lo')
+    assert main(train(place, "half", *flags, "--resume")) == 0
+    assert metrics(place / "half") == expected
+
+
+# -- what a person can get wrong
+
+
+def test_options_config_and_preset_are_checked(place, capsys):
+    (place / "typo.yaml").write_text("form: guided\nlamm: 0.2\n")
+    error = complaint(capsys, *train(place, "x", config="typo.yaml"))
+    assert "unknown key 'lamm' in typo.yaml; did you mean 'lam'?" in error
+    assert "unknown option --lamm; did you mean 'lam'?" in complaint(capsys, *train(place, "x", "--lamm", "1"))
+    assert "invalid int value: 'many'" in complaint(capsys, *train(place, "x", "--max_steps", "many"))
+    (place / "type.yaml").write_text("lam: [a, b]\n")
+    assert "lam" in complaint(capsys, *train(place, "x", config="type.yaml"))
+    (place / "broken.yaml").write_text("lam: [\n")
+    assert "broken.yaml is not valid YAML" in complaint(capsys, *train(place, "x", config="broken.yaml"))
+    assert "neither a file nor one of: quickstart" in complaint(capsys, "train", "--config", "nope")
+    assert "Use one of paper-code, paper-science" in complaint(capsys, *train(place, "x", "--preset", "paper"))
+    assert "--form: invalid choice: 'x'" in complaint(capsys, *train(place, "x", "--form", "x"))
+    assert not (place / "x").exists()
+
+
+def test_model_method_and_data_are_checked(place, capsys):
+    def failing(*flags: str) -> str:
+        return complaint(capsys, *train(place, "x", *flags))
+
+    assert "model folder ./nowhere does not exist. Check --model." in failing("--model", "./nowhere")
+    assert "negative lambda" in failing("--lam", "-1")
+    assert "at least 5 different prompts in a generation batch" in failing("--num_negatives", "4")
+    assert "support_size=500 is larger than the vocabulary" in failing("--support_size", "500")
+    assert "does not exist. Check --dataset" in failing("--dataset", "missing.jsonl")
+    assert "torch_threads=-1" in failing("--torch_threads", "-1")
+    assert "temperature=0" in failing("--eval_temperature", "0")
+    assert "unknown. Use one of exact, choice" in failing("--grader", "fuzzy")
+    assert not (place / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"answer": "w1"}, "row 17: field 'prompt' is missing (found: answer)"),
+        ({"prompt": "  ", "answer": "w1"}, "row 17: field 'prompt' is empty"),
+        ({"prompt": "w1"}, "row 17: field 'answer' is missing"),
+        ({"prompt": "w1", "answer": ["w1"]}, "row 17: field 'answer' is empty or not text"),
+        ({"prompt": [{"role": "system", "content": "w1"}], "answer": "w1"}, "row 17: field 'prompt' must be text"),
+        ("not json", "row 17: not valid JSON"),
+    ],
+)
+def test_a_bad_row_is_named(place, capsys, row, reason):
+    rows = [json.dumps(r) for r in make_rows()]
+    rows[16] = row if isinstance(row, str) else json.dumps(row)
+    (place / "bad.jsonl").write_text("\n".join(rows))
+    error = complaint(capsys, *train(place, "x", "--dataset", str(place / "bad.jsonl")))
+    assert f"bad.jsonl, {reason}" in error
+
+
+def test_an_output_folder_is_never_taken_by_accident(place, capsys):
+    assert main(train(place, "taken", "--skip_eval")) == 0
+    before = (place / "taken" / "metrics.jsonl").read_bytes()
+    assert "holds another run. Use --resume" in complaint(capsys, *train(place, "taken", "--skip_eval"))
+    error = complaint(capsys, *train(place, "taken", "--skip_eval", "--resume", "--lam", "0.3"))
+    assert "lam: 0.1 -> 0.3" in error
+    assert "exclude each other" in complaint(capsys, *train(place, "taken", "--resume", "--overwrite"))
+    assert "holds no run to resume" in complaint(capsys, *train(place, "nothing", "--resume"))
+    assert (place / "taken" / "metrics.jsonl").read_bytes() == before
+    (place / "foreign").mkdir()
+    (place / "foreign" / "thesis.txt").write_text("precious")
+    assert "holds no run of this program" in complaint(capsys, *train(place, "foreign", "--overwrite"))
+    assert (place / "foreign" / "thesis.txt").read_text() == "precious"
+    (place / "taken" / "mine.txt").write_text("kept")
+    assert main(train(place, "taken", "--skip_eval", "--overwrite", "--seed", "3")) == 0
+    assert (place / "taken" / "mine.txt").read_text() == "kept"
+    assert (place / "taken" / "metrics.jsonl").read_bytes() != before
+
+
+def test_a_preset_typed_by_hand_wins_over_the_file_and_flags_over_both():
+    from credit.cli.train import _parse
+
+    _, plain, _ = _parse(["--config", "quickstart"])
+    assert (plain.form, plain.lam, plain.blend) == ("guided", 1.0, "loss")
+    options, args, _ = _parse(["--config", "quickstart", "--preset", "paper-science", "--lam=0.2"])
+    assert (args.form, args.lam, args.blend, args.divergence, args.support_size) == ("paper", 0.2, "none", "jsd", 100)
+    assert args.learning_rate == plain.learning_rate
+    assert options.note is None
+
+
+def test_help_is_instant_and_names_every_command():
+    started = time.perf_counter()
+    out = subprocess.run(
+        [sys.executable, "-m", "credit", "--help"],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert time.perf_counter() - started < 1.0
+    for command in ("train", "eval", "report", "tiny"):
+        assert f"    {command} " in out.stdout
+
+
+@pytest.mark.parametrize("command", ["train", "eval", "report", "tiny"])
+def test_every_command_has_help(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    assert f"credit {command}" in capsys.readouterr().out
