@@ -74,6 +74,16 @@ def test_training_on_rows_of_ones_own_leaves_a_complete_run(place, family, capsy
     assert again["sampled"] == result["after"]["sampled"]
 
 
+def test_the_quickstart_trains_the_embedded_world(tmp_path):
+    flags = ["--max_steps", "2", "--eval_limit", "16", "--eval_samples", "2", "--save_steps", "1"]
+    assert main(["train", "--config", "quickstart", "--output_dir", str(tmp_path / "run"), *flags]) == 0
+    result = json.loads((tmp_path / "run" / "eval.json").read_text())
+    assert sorted(result["after"]["sampled"]["families"]) == ["code", "facts", "route", "tools"]
+    for name in ("reasoning_kept", "boilerplate_leak", "credit_on_answer_tokens", "answer_tokens"):
+        assert 0 <= result["before"]["extras"][name] <= 1
+    assert "Provisional choice" in (tmp_path / "run" / "report.html").read_text()
+
+
 def test_one_seed_one_result(place):
     for out in ("twin-a", "twin-b"):
         assert main(train(place, out)) == 0

@@ -95,7 +95,7 @@ def evaluate(
     model: Any, tokenizer: Any, task: Task, rows: list[Row], options: EvalOptions,
     template_options: dict[str, Any] | None = None, progress: Callable[[int], None] = lambda done: None,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Return one record per row: prompt, family, answer, greedy and sampled completions with scores."""
+    """Return one record per row: the row itself, with greedy and sampled completions and their scores."""
     template_options = template_options or {}
     sampled = generate(model, tokenizer, rows, options, False, template_options, progress)
     greedy = generate(model, tokenizer, rows, options, True, template_options, progress)
@@ -103,10 +103,9 @@ def evaluate(
     for row, texts, (text,) in zip(rows, sampled, greedy, strict=True):
         records.append(
             {
-                "id": row.get("id"),
-                "family": row.get("family", "all"),
-                "prompt": row["prompt"],
-                "answer": row.get("answer"),
+                "family": "all",
+                "answer": None,
+                **row,
                 "greedy": text,
                 "greedy_score": task.grade(row, text).score,
                 "sampled": texts,
