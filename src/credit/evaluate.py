@@ -54,14 +54,14 @@ def generate(
         num_return_sequences=count,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=model.generation_config.eos_token_id or tokenizer.eos_token_id,
-        # Every other setting at its neutral value: a model's own generation config must not change the benchmark.
         **({} if greedy else {"temperature": options.temperature, "top_p": options.top_p, "top_k": 0}),
     )
     prompts = [prompt_ids(tokenizer, row["prompt"], template_options) for row in rows]
     order = sorted(range(len(rows)), key=lambda i: len(prompts[i]))
     answers: list[list[str]] = [[] for _ in rows]
-    was_training = model.training
+    was_training, own_config = model.training, model.generation_config
     model.eval()
+    model.generation_config = GenerationConfig()  # the model's own settings must not change the benchmark
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(options.seed)
         for start in range(0, len(order), options.batch_size):
@@ -78,6 +78,7 @@ def generate(
                 answers[i] = texts[place * count : (place + 1) * count]
             progress(len(picked))
     model.train(was_training)
+    model.generation_config = own_config
     return answers
 
 

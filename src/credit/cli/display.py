@@ -54,10 +54,14 @@ def announce(experiment: Any) -> None:
     args, options = experiment.args, experiment.options
     if options.note:
         console.print(f"[bold]note:[/] {options.note}", highlight=False, soft_wrap=True)
-    method = args.method
+    details = []
+    if args.effective_lam > 0:
+        details += [f"form {args.form}", f"lambda {args.lam:g}", f"C {args.num_negatives}"]
     if args.uses_teacher:
-        method += f" ({args.form}, lambda {args.lam:g}, C {args.num_negatives}, {args.teacher} teacher"
-        method += f", {args.blend} blend {args.blend_weight:g} with GRPO)" if args.blend != "none" else ")"
+        details += [f"{args.teacher} teacher", args.divergence if args.level == "vocabulary" else "token level"]
+    if args.blend != "none":
+        details.append(f"blended with GRPO at the {args.blend}, weight {args.blend_weight:g}")
+    method = args.method + (f" ({', '.join(details)})" if details else "")
     console.print(f"model {options.model} | data {options.dataset or options.task} | {method}", highlight=False)
     if experiment.checkpoint:
         console.print(f"resuming from {experiment.checkpoint.name}", highlight=False)

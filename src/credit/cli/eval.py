@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from transformers.utils import logging as hf_logging
+
 from credit.cli.display import progress, scores_table
 from credit.cli.parsing import Parser, parse
 from credit.errors import explained
@@ -43,6 +45,7 @@ def main(argv: list[str]) -> int:
             max_new_tokens=options.max_new_tokens,
             seed=options.seed,
         )
+        hf_logging.disable_progress_bar()
         model, tokenizer = load_model(options.model)
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
