@@ -2,15 +2,16 @@
 
 import pytest
 import torch
-from local_models import TEMPLATE, fit, history, make_config, make_dataset, make_model, make_tokenizer
 
 from credit import CreditTrainer
+from local_models import TEMPLATE, fit, history, make_config, make_dataset, make_model, make_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:You are using 'environment_factory':UserWarning")
 
 TOOL_TEMPLATE = TEMPLATE.replace(
     "{{ m.content }}",
-    "{{ m.content or '' }}{% for c in m.tool_calls or [] %} {{ c.function.name }} {{ c.function.arguments }}{% endfor %}",
+    "{{ m.content or '' }}"
+    "{% for c in m.tool_calls or [] %} {{ c.function.name }} {{ c.function.arguments }}{% endfor %}",
 )
 
 

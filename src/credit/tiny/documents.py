@@ -40,10 +40,10 @@ class Recipe:
     facts: float = 0.15
     route: float = 0.35
     tools: float = 0.3
-    plain: float = 0.45
-    solution: float = 0.32
+    plain: float = 0.5
+    solution: float = 0.27
     both: float = 0.15
-    unrelated: float = 0.3
+    unrelated: float = 0.15
     right: float = 0.42
     right_route: float = 0.55
     first_wrong: float = 0.75

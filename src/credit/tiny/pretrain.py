@@ -18,7 +18,7 @@ from credit.tiny.vocabulary import END_ID, PAD_ID, build_tokenizer, render
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
-STEPS = 2000
+STEPS = 1800
 BATCH, POOL = 32, 16  # documents per step; batches sorted by length together
 PEAK_RATE, WARMUP = 3e-3, 50
 
