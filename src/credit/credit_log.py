@@ -5,23 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from credit.contrast import prompt_key
-from credit.views import Batch, Plan
-
 TOKEN_COLUMNS = ("logp_student", "logp_teacher", "r", "S", "G", "R")
 """Per-token numbers in nats; NaN where a quantity does not exist (no teacher, no negative)."""
-
-
-def describe(plan: Plan, batch: Batch, local: int, row: int) -> dict[str, Any]:
-    """What local rollout `local` (global row `row`) was asked, wrote, and was compared with."""
-    others = [] if plan.negatives is None else [j for j in plan.negatives[local].tolist() if j >= 0]
-    return {
-        "group": batch.groups[row],
-        "prompt": prompt_key(batch.prompts[row]),
-        "solution": plan.contexts[local][0],
-        "feedback": plan.contexts[local][1],
-        "negatives": [prompt_key(batch.prompts[j]) for j in others],
-    }
 
 
 def write_token_credit(path: Path, rollouts: list[dict[str, Any]]) -> None:

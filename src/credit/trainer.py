@@ -32,7 +32,7 @@ from transformers import TrainerCallback
 from credit import _trl
 from credit.config import CreditConfig
 from credit.context import DEFAULT_TEMPLATE, TeacherTemplate, completion_text, strip_thinking
-from credit.credit_log import TOKEN_COLUMNS, describe, write_token_credit
+from credit.credit_log import TOKEN_COLUMNS, write_token_credit
 from credit.feedback import AsyncFeedbackReward, FeedbackReward, merge_feedback
 from credit.health import COUNTED, IdleWatch, counts
 from credit.kernel import Views, token_credit, vocabulary_loss
@@ -42,7 +42,7 @@ from credit.rundir import COMPLETE
 from credit.scoring import Head, check_head, head_of, response_hidden, with_response_head
 from credit.startup import refuse_unsupported
 from credit.teacher import Teacher
-from credit.views import Batch, Plan, Planner
+from credit.views import Batch, Plan, Planner, describe
 
 logger = get_logger(__name__)
 

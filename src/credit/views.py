@@ -150,3 +150,15 @@ class Planner:
 
     def _encode(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def describe(plan: Plan, batch: Batch, local: int, row: int) -> dict[str, Any]:
+    """What local rollout `local` (global row `row`) was asked, wrote, and was compared with."""
+    others = [] if plan.negatives is None else [j for j in plan.negatives[local].tolist() if j >= 0]
+    return {
+        "group": batch.groups[row],
+        "prompt": prompt_key(batch.prompts[row]),
+        "solution": plan.contexts[local][0],
+        "feedback": plan.contexts[local][1],
+        "negatives": [prompt_key(batch.prompts[j]) for j in others],
+    }
