@@ -50,6 +50,10 @@ class Views:
     nofeedback_NCD: Tensor | None = None
     lam: float = 0.0
 
+    def tensors(self) -> tuple[Tensor | None, ...]:
+        """Return the fields that are cut into chunks of tokens, in order."""
+        return self.teacher_ND, self.contrast_NCD, self.available_NC, self.nofeedback_NCD
+
 
 def vocabulary_loss(
     hidden_ND: Tensor,
@@ -98,10 +102,7 @@ def vocabulary_loss(
             "clamped": scores.clamped_share(index_K),
         }
 
-    return in_chunks(
-        chunk, options.chunk_tokens, hidden_ND, labels_N, views.teacher_ND, views.contrast_NCD, views.available_NC,
-        views.nofeedback_NCD,
-    )  # fmt: skip
+    return in_chunks(chunk, options.chunk_tokens, hidden_ND, labels_N, *views.tensors())
 
 
 @torch.no_grad()
@@ -145,10 +146,7 @@ def token_credit(
             "baseline": (logp_V.exp() * reward_V).sum(-1),
         }
 
-    return in_chunks(
-        chunk, options.chunk_tokens, hidden_ND, labels_N, views.teacher_ND, views.contrast_NCD, views.available_NC,
-        views.nofeedback_NCD,
-    )  # fmt: skip
+    return in_chunks(chunk, options.chunk_tokens, hidden_ND, labels_N, *views.tensors())
 
 
 class _Contrast:

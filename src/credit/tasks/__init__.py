@@ -1,17 +1,11 @@
 """Tasks: rows, prompts and graders. One short file each; a registry entry is all a new one needs."""
 
-from collections.abc import Callable
+from importlib import import_module
 
 from credit.tasks.base import Grade, Row, Task
 
-
-def _tiny() -> Task:
-    from credit.tiny.task import TinyTask
-
-    return TinyTask()
-
-
-_TASKS: dict[str, Callable[[], Task]] = {"tiny": _tiny}
+# Named, not imported: asking for one task must not load the others.
+_TASKS = {"tiny": "credit.tiny.task:TinyTask"}
 
 
 def get_task(name: str) -> Task:
@@ -20,7 +14,8 @@ def get_task(name: str) -> Task:
         raise ValueError(
             f"task={name!r} is unknown. Use one of {', '.join(_TASKS)}, or pass your own rows with --dataset."
         )
-    return _TASKS[name]()
+    module, _, kind = _TASKS[name].partition(":")
+    return getattr(import_module(module), kind)()
 
 
 __all__ = ["Grade", "Row", "Task", "get_task"]
