@@ -4,6 +4,7 @@ import logging
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from credit import CreditConfig, CreditTrainer, _trl
 from credit.rewards import FORMS
@@ -438,3 +439,40 @@ def test_grpo_is_trl_untouched(tmp_path):
     )
     fit(ours, theirs)
     assert all(torch.equal(a, b) for a, b in zip(ours.model.parameters(), theirs.model.parameters(), strict=True))
+
+
+# -- cost
+
+
+class LargestTensor(TorchDispatchMode):
+    """Remembers the size of the largest tensor any operation returned."""
+
+    def __init__(self):
+        super().__init__()
+        self.numel = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, tuple | list) else [out]:
+            if isinstance(tensor, torch.Tensor):
+                self.numel = max(self.numel, tensor.numel())
+        return out
+
+
+@pytest.mark.parametrize("blend", ["none", "loss"])
+def test_the_loss_builds_no_logits_tensor_and_runs_the_student_once(tmp_path, blend):
+    vocabulary, chunk = 4096, 8
+    model = make_model("qwen3", vocab_size=vocabulary)
+    trainer = make_trainer(tmp_path, model=model, chunk_tokens=chunk, blend=blend, num_negatives=2)
+    passes = []
+    trainer._student.base_model.register_forward_hook(lambda *_: passes.append(1))
+    scoring = trainer._add_teachers
+    trainer._add_teachers = lambda output: (passes.clear(), scoring(output))
+    inputs = first_batch(trainer)
+    assert passes == []  # teachers and contrast ran on the EMA weights; the student's support needs no pass
+    with LargestTensor() as largest:
+        trainer._compute_loss(trainer.model, inputs).backward()
+    assert passes == [1]
+    tokens = int(inputs["completion_mask"].sum())
+    weights = vocabulary * model.config.hidden_size
+    assert largest.numel <= max(weights, 2 * chunk * vocabulary) < tokens * vocabulary
