@@ -44,8 +44,6 @@ def main() -> None:
             logging_steps=1,
             save_strategy="no",
             report_to="none",
-            bf16=False,
-            use_cpu=True,
         ),
     )
     trainer.train()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -121,6 +122,42 @@ def test_a_killed_run_resumes_to_the_same_numbers(place, kill_after):
         assert (out / "checkpoint-14" / name).read_bytes() == (place / whole / "checkpoint-14" / name).read_bytes()
 
 
+def test_resume_recalls_the_command_that_started_the_run(place, capsys):
+    assert main(train(place, "recalled", "--skip_eval", "--lam=0.3")) == 0
+    expected = metrics(place / "recalled")
+    for folder in ("checkpoint-4", "model"):
+        shutil.rmtree(place / "recalled" / folder)
+    assert main(["train", "--resume", "--output_dir", str(place / "recalled")]) == 0
+    assert metrics(place / "recalled") == expected
+    assert "holds no run to resume" in complaint(capsys, "train", "--resume", "--output_dir", str(place / "never"))
+
+
+@pytest.mark.parametrize(
+    ("argv", "offline"),
+    [
+        (["--config", "quickstart"], True),
+        (["--model", "tiny"], True),
+        (["--config", "quickstart", "--model", "some/model"], False),
+        (["--config", "{hub}"], False),
+    ],
+)
+def test_only_the_embedded_world_goes_offline(tmp_path, argv, offline):
+    """Asked in a fresh process: the hub client reads its mode once, when it is imported."""
+    (tmp_path / "hub.yaml").write_text("model: some/model\n")
+    argv = [a.format(hub=tmp_path / "hub.yaml") for a in argv]
+    code = (
+        "import sys; from credit.cli import train; from credit.errors import UserError\n"
+        "train.parse_options = lambda argv: (_ for _ in ()).throw(UserError('stop'))\n"
+        f"try: train.main({argv!r})\n"
+        "except UserError: pass\n"
+        "from huggingface_hub import constants; print(constants.HF_HUB_OFFLINE)"
+    )
+    env = {k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"}
+    env["PYTHONPATH"] = str(Path(__file__).parents[1] / "src")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    assert done.stdout.split()[-1] == str(offline)
+
+
 def test_a_half_written_checkpoint_is_not_resumed_from(place):
     flags = ("--skip_eval", "--save_total_limit", "3")
     assert main(train(place, "half", *flags)) == 0
@@ -205,11 +242,11 @@ def test_an_output_folder_is_never_taken_by_accident(place, capsys):
 
 
 def test_a_preset_typed_by_hand_wins_over_the_file_and_flags_over_both():
-    from credit.cli.train import _parse
+    from credit.cli.train import parse_options
 
-    _, plain, _ = _parse(["--config", "quickstart"])
+    _, plain = parse_options(["--config", "quickstart"])
     assert (plain.form, plain.lam, plain.blend) == ("guided", 1.0, "loss")
-    options, args, _ = _parse(["--config", "quickstart", "--preset", "paper-science", "--lam=0.2"])
+    options, args = parse_options(["--config", "quickstart", "--preset", "paper-science", "--lam=0.2"])
     assert (args.form, args.lam, args.blend, args.divergence, args.support_size) == ("paper", 0.2, "none", "jsd", 100)
     assert args.learning_rate == plain.learning_rate
     assert options.note is None

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from credit._trl import GRPOConfig
 from credit.divergences import DIVERGENCES, INSERTIONS, TAILS
 from credit.kernel import LossOptions
@@ -50,6 +52,8 @@ def _option(default: Any, help_text: str, choices: tuple[str, ...] | None = None
 @dataclass
 class CreditConfig(GRPOConfig):
     """`GRPOConfig` plus the options of credit. All of TRL's options keep their meaning, or are refused.
+
+    Without an accelerator, and with `bf16` not given, it trains on the CPU in float32; TRL would refuse.
 
     See `docs/options.md` for the table; it is generated from the `help` of the fields below.
     """
@@ -196,6 +200,9 @@ class CreditConfig(GRPOConfig):
         for name, (holds, rule) in _RANGES.items():
             if not holds(getattr(self, name)):
                 raise ValueError(f"{name}={getattr(self, name)} is not allowed: {rule}.")
+        if not torch.accelerator.is_available() and self.bf16 is None and not self.fp16:
+            # TRL asks for bfloat16 unless told otherwise, and then refuses a machine without accelerator.
+            self.bf16, self.use_cpu = False, True
         super().__post_init__()
         self._refuse_idle_combinations()
         if self.uses_teacher:

@@ -62,7 +62,11 @@ def announce(experiment: Any) -> None:
     if args.blend != "none":
         details.append(f"blended with GRPO at the {args.blend}, weight {args.blend_weight:g}")
     method = args.method + (f" ({', '.join(details)})" if details else "")
-    console.print(f"model {options.model} | data {options.dataset or options.task} | {method}", highlight=False)
+    precision = "bfloat16" if args.bf16 else "float16" if args.fp16 else "float32"
+    where = f"{args.device.type}, {precision}"
+    console.print(
+        f"model {options.model} | data {options.dataset or options.task} | {method} | {where}", highlight=False
+    )
     if experiment.checkpoint:
         console.print(f"resuming from {experiment.checkpoint.name}", highlight=False)
     sys.stdout.flush()

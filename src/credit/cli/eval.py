@@ -6,10 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from transformers.utils import logging as hf_logging
-
-from credit.cli.display import progress, scores_table
-from credit.cli.parsing import Parser, parse
+from credit.cli.configs import source_of, split_flags
 from credit.errors import explained
 from credit.experiment import SourceOptions, go_offline_if_embedded, load_model, load_task
 
@@ -26,12 +23,18 @@ class EvalArguments(SourceOptions):
 
 def main(argv: list[str]) -> int:
     """Evaluate a model on a task and print avg@k, pass@k and greedy accuracy."""
+    argv = split_flags(argv)
+    go_offline_if_embedded(source_of(argv))  # before anything imports the hub client, which reads it once
+    from transformers.utils import logging as hf_logging
+
+    from credit.cli.display import progress, scores_table
+    from credit.cli.parsing import Parser, parse
+
     parser = Parser([EvalArguments], prog="credit eval")
     parser.usage = "credit eval [--config FILE] [--OPTION VALUE ...]"
     parser.description = main.__doc__
     with explained():
         (options,) = parse(parser, argv)
-        go_offline_if_embedded(options)
         from credit.evaluate import EvalOptions, evaluate, summarise, write_records
 
         task = load_task(options)

@@ -7,13 +7,11 @@ import json
 from argparse import SUPPRESS
 from collections.abc import Iterable
 from dataclasses import fields
-from importlib.resources import files
-from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
 from transformers import HfArgumentParser
 
+from credit.cli.configs import read_config, split_flags, take
 from credit.errors import UserError
 
 
@@ -35,37 +33,16 @@ class Parser(HfArgumentParser):
                 action.help = SUPPRESS
 
 
-def builtin_configs() -> dict[str, Path]:
-    """Return the configs that come with the package, by name."""
-    return {Path(str(f)).stem: Path(str(f)) for f in files("credit.configs").iterdir() if f.name.endswith(".yaml")}
-
-
-def read_config(name: str, known: Iterable[str]) -> dict[str, Any]:
-    """Read a YAML mapping from a built-in name or a path; unknown keys are refused by name."""
-    path = builtin_configs().get(name, Path(name))
-    if not path.is_file():
-        raise UserError(f"config {name!r} is neither a file nor one of: {', '.join(sorted(builtin_configs()))}.")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UserError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path.name} must hold a mapping of options, one `name: value` per line.")
-    known = list(known)
-    for key in content:
-        if key not in known:
-            raise UserError(f"unknown key {key!r} in {path.name}{_did_you_mean(str(key), known)}")
-    return content
-
-
 def parse(parser: Parser, argv: list[str], presets: dict[str, dict[str, Any]] | None = None) -> tuple[Any, ...]:
     """Return the parser's dataclasses from flags and `--config`."""
-    argv = [part for arg in argv for part in (arg.split("=", 1) if arg.startswith("--") and "=" in arg else [arg])]
-    config_name, argv = _take(argv, "--config")
+    config_name, argv = take(split_flags(argv), "--config")
     known = [f.name for t in parser.dataclass_types for f in fields(t) if f.init]
-    config = read_config(config_name, known) if config_name else {}
+    file, config = read_config(config_name) if config_name else ("", {})
+    for key in config:
+        if key not in known:
+            raise UserError(f"unknown key {key!r} in {file}{_did_you_mean(str(key), known)}")
     if presets is not None:
-        named, _ = _take(argv, "--preset")
+        named, _ = take(argv, "--preset")
         config = _with_preset(config, named, presets)
     parser.set_defaults(**{key: None for key, value in config.items() if value is None})
     typed = [part for key, value in config.items() if value is not None for part in _as_flags(key, value)]
@@ -86,15 +63,6 @@ def _with_preset(config: dict[str, Any], named: str | None, presets: dict[str, d
     if named:  # typed by hand: wins over the file, whose note then no longer holds
         return {**config, **presets[name], "preset": name, "note": None}
     return {**presets[name], **config}
-
-
-def _take(argv: list[str], flag: str) -> tuple[str | None, list[str]]:
-    if flag not in argv:
-        return None, argv
-    at = argv.index(flag)
-    if at + 1 >= len(argv):
-        raise UserError(f"{flag} needs a value.")
-    return argv[at + 1], argv[:at] + argv[at + 2 :]
 
 
 def _as_flags(key: str, value: Any) -> list[str]:

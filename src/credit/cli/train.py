@@ -5,10 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import fields
 
-from transformers.utils import logging as hf_logging
-
-from credit.cli.display import announce, progress, results_table
-from credit.cli.parsing import Parser, builtin_configs, parse
+from credit.cli.configs import builtin_configs, recall, source_of, split_flags
 from credit.errors import explained
 from credit.experiment import Experiment, RunOptions, go_offline_if_embedded
 
@@ -22,10 +19,15 @@ _COMMON = (
 
 def main(argv: list[str]) -> int:
     """Train, and evaluate before and after."""
-    options, args, command = _parse(argv)
-    go_offline_if_embedded(options)
+    argv = recall(split_flags(argv))
+    go_offline_if_embedded(source_of(argv))  # before anything imports the hub client, which reads it once
+    from transformers.utils import logging as hf_logging
+
+    from credit.cli.display import announce, progress, results_table
+
+    options, args = parse_options(argv)
     hf_logging.disable_progress_bar()  # one display of progress is enough
-    experiment = Experiment(options, args, ["train", *command], progress)
+    experiment = Experiment(options, args, ["train", *(a for a in argv if a != "--resume")], progress)
     experiment.prepare()
     announce(experiment)
     result = experiment.execute()
@@ -35,11 +37,12 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _parse(argv: list[str]):
+def parse_options(argv: list[str]):
+    """Return (RunOptions, CreditConfig) from flags, config and preset."""
+    from credit.cli.parsing import Parser, parse
+
     # Deprecation notices between TRL and transformers are not the user's to mend.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|trl)\.")
-    # Offline mode is read when the hub client is imported, which parsing does.
-    go_offline_if_embedded(_peek(argv))
     with explained():
         from credit.config import PRESETS, CreditConfig
     parser = Parser([RunOptions, CreditConfig], prog="credit train")
@@ -57,16 +60,4 @@ def _parse(argv: list[str]):
         parser.hide_all_but({f.name for t in (RunOptions, CreditConfig) for f in fields(t)} - inherited)
     with explained():
         options, args = parse(parser, argv, PRESETS)
-    return options, args, argv
-
-
-def _peek(argv: list[str]) -> RunOptions:
-    """Model and dataset as typed; a config file can only add to them."""
-    options = RunOptions()
-    for flag in ("model", "dataset"):
-        for i, arg in enumerate(argv):
-            if arg == f"--{flag}" and i + 1 < len(argv):
-                setattr(options, flag, argv[i + 1])
-            elif arg.startswith(f"--{flag}="):
-                setattr(options, flag, arg.split("=", 1)[1])
-    return options
+    return options, args

@@ -1,0 +1,71 @@
+"""What is known about a command before the heavy libraries are imported: its flags, its config file, its run."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from credit.errors import UserError
+from credit.experiment import SourceOptions
+
+
+def split_flags(argv: list[str]) -> list[str]:
+    """Turn `--name=value` into `--name value`."""
+    return [part for arg in argv for part in (arg.split("=", 1) if arg.startswith("--") and "=" in arg else [arg])]
+
+
+def take(argv: list[str], flag: str) -> tuple[str | None, list[str]]:
+    """Return the flag's value, or None, and the other arguments."""
+    if flag not in argv:
+        return None, argv
+    at = argv.index(flag)
+    if at + 1 >= len(argv):
+        raise UserError(f"{flag} needs a value.")
+    return argv[at + 1], argv[:at] + argv[at + 2 :]
+
+
+def builtin_configs() -> dict[str, Path]:
+    """Return the configs that come with the package, by name."""
+    return {Path(str(f)).stem: Path(str(f)) for f in files("credit.configs").iterdir() if f.name.endswith(".yaml")}
+
+
+def read_config(name: str) -> tuple[str, dict[str, Any]]:
+    """Read a YAML mapping from a built-in name or a path; return the file's name and its content."""
+    path = builtin_configs().get(name, Path(name))
+    if not path.is_file():
+        raise UserError(f"config {name!r} is neither a file nor one of: {', '.join(sorted(builtin_configs()))}.")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path.name} must hold a mapping of options, one `name: value` per line.")
+    return path.name, content
+
+
+def source_of(argv: list[str]) -> SourceOptions:
+    """Return model and dataset as flags and config name them, for what must be known before parsing."""
+    config_name, rest = take(argv, "--config")
+    config = read_config(config_name)[1] if config_name else {}
+    options = SourceOptions()
+    for name in ("model", "dataset"):
+        setattr(options, name, take(rest, f"--{name}")[0] or config.get(name) or getattr(options, name))
+    return options
+
+
+def recall(argv: list[str]) -> list[str]:
+    """Let `--resume --output_dir RUN` stand for the command that started RUN."""
+    folder, rest = take(argv, "--output_dir")
+    if rest != ["--resume"] or folder is None:
+        return argv
+    record = Path(folder) / "run.json"
+    if not record.is_file():
+        raise UserError(f"{folder} holds no run to resume. Check --output_dir, or repeat the whole command.")
+    command = shlex.split(json.loads(record.read_text(encoding="utf-8"))["command"])
+    _, flags = take(command[2:], "--output_dir")  # the folder may have moved
+    return [*(f for f in flags if f not in ("--resume", "--overwrite")), "--output_dir", folder, "--resume"]
