@@ -57,3 +57,10 @@ def test_importing_credit_is_fast_and_does_not_import_torch():
     assert "credit" in modules
     assert not modules & (HEAVY | {"torch", "numpy"})
     assert float(printed) < 1.0
+
+
+def test_from_trl_trains(tmp_path, monkeypatch):
+    monkeypatch.setenv("CREDIT_EXAMPLE_OUT", str(tmp_path / "out"))
+    code = "import warnings, runpy; warnings.simplefilter('ignore'); "
+    printed, _ = run_python(code + "runpy.run_path('examples/from_trl.py', run_name='__main__')")
+    assert re.search(r"step 4: reward 0\.\d+, share without teacher 0\.\d+", printed)

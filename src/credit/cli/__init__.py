@@ -46,5 +46,8 @@ def main(argv: list[str] | None = None) -> int:
             return 2
         raise
     except KeyboardInterrupt:
-        print(f"\ncredit {chosen}: interrupted. Nothing is lost: go on with --resume and the same --output_dir.", file=sys.stderr)
+        print(
+            f"\ncredit {chosen}: interrupted. Nothing is lost: go on with --resume and the same --output_dir.",
+            file=sys.stderr,
+        )
         return 130
