@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
         raise
     except KeyboardInterrupt:
         print(
-            f"\ncredit {chosen}: interrupted. Nothing is lost: go on with --resume and the same --output_dir.",
+            f"\ncredit {chosen}: interrupted. Nothing is lost: go on with --resume.",
             file=sys.stderr,
         )
         return 130
