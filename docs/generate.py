@@ -24,8 +24,8 @@ def table(options: list[Field]) -> str:
 
 
 def own(kind: type, inherited: type) -> list[Field]:
-    known = {f.name for f in fields(inherited)}
-    return [f for f in fields(kind) if f.name not in known]
+    known = {f.name: f.default for f in fields(inherited)}
+    return [f for f in fields(kind) if f.name not in known or f.default != known[f.name]]
 
 
 def page() -> str:

@@ -6,8 +6,10 @@ The shapes written in the core maths are checked in tests only: jaxtyping's impo
 # ruff: noqa: E402 (some imports must come after the hook)
 import os
 import sys
+from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["PYTHONPATH"] = str(Path(__file__).parents[1] / "src")  # for the processes that tests start
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # also for the processes that tests start
 

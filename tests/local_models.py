@@ -93,6 +93,7 @@ def make_config(folder: Path, **options) -> CreditConfig:
         **{
             "output_dir": str(folder),
             "per_device_train_batch_size": 16,
+            "gradient_accumulation_steps": 1,
             "num_generations": 4,
             "max_completion_length": 10,
             "max_steps": 2,

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 SHORT = {
     "max_steps": 4, "per_device_train_batch_size": 16, "num_generations": 4, "max_completion_length": 8,
     "use_cpu": True, "bf16": False, "logging_steps": 1, "save_steps": 2, "report_to": "none", "learning_rate": 1e-3,
-    "eval_samples": 2, "gradient_checkpointing": False, "torch_threads": 1,
+    "eval_samples": 2, "gradient_checkpointing": False, "gradient_accumulation_steps": 1, "torch_threads": 1,
 }  # fmt: skip
 
 

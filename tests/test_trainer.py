@@ -412,6 +412,11 @@ def test_presets_set_the_methods_own_fields_only(tmp_path):
         assert (config.form, config.lam, config.num_negatives) == ("paper", 0.25, 1)
 
 
+def test_defaults_hold_enough_prompts_to_contrast(tmp_path):
+    config = CreditConfig(str(tmp_path))
+    assert config.generation_batch_size // config.num_generations > config.num_negatives
+
+
 def test_private_surface_of_trl_is_the_one_we_rely_on(tmp_path):
     assert _trl.broken_contract() == []
     trainer = make_trainer(tmp_path)

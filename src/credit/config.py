@@ -155,6 +155,10 @@ class CreditConfig(GRPOConfig):
     idle_warning_steps: int = _option(
         5, "Warn after this many generation batches without any teacher, negative or feedback. Default: ours."
     )
+    gradient_accumulation_steps: int = _option(
+        4, "Micro-batches per optimiser step. Default: ours; with TRL's 1 (and its 8 rollouts of 8) a batch would hold "
+        "a single prompt, and nothing to contrast it with."
+    )  # fmt: skip
 
     @classmethod
     def from_preset(cls, preset: str, **options: Any) -> CreditConfig:

@@ -15,8 +15,15 @@ from credit.experiment import SourceOptions
 
 
 def split_flags(argv: list[str]) -> list[str]:
-    """Turn `--name=value` into `--name value`."""
-    return [part for arg in argv for part in (arg.split("=", 1) if arg.startswith("--") and "=" in arg else [arg])]
+    """Turn `--some-name=value` into `--some_name value`."""
+    parts: list[str] = []
+    for arg in argv:
+        if not arg.startswith("--"):
+            parts.append(arg)
+            continue
+        name, equals, value = arg.partition("=")
+        parts += ["--" + name[2:].replace("-", "_"), *([value] if equals else [])]
+    return parts
 
 
 def take(argv: list[str], flag: str) -> tuple[str | None, list[str]]:

@@ -51,13 +51,14 @@ def parse_options(argv: list[str]):
         f"({', '.join(sorted(builtin_configs()))}, or a YAML file), then --preset, then flags."
     )
     parser.usage = "credit train [--config NAME|FILE] [--preset NAME] [--OPTION VALUE ...]"
-    if "--help-all" in argv:
+    if "--help_all" in argv:
         argv = ["--help"]
     else:
         from credit._trl import GRPOConfig
 
         inherited = {f.name for f in fields(GRPOConfig)} - set(_COMMON)
         parser.hide_all_but({f.name for t in (RunOptions, CreditConfig) for f in fields(t)} - inherited)
+    parser.set_defaults(output_dir="runs/credit")
     with explained():
         options, args = parse(parser, argv, PRESETS)
     return options, args
