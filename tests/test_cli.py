@@ -85,6 +85,14 @@ def test_the_quickstart_trains_the_embedded_world(tmp_path):
     assert "Provisional choice" in (tmp_path / "run" / "report.html").read_text()
 
 
+def test_a_base_model_without_chat_template_gets_plain_text(place):
+    shutil.copytree(place / "qwen3", place / "base")
+    (place / "base" / "chat_template.jinja").unlink()
+    assert main([*train(place, "run-base", "--credit_log_steps", "1"), "--model", str(place / "base")]) == 0
+    (_, first) = (json.loads(line) for line in (place / "run-base/eval/before.jsonl").read_text().splitlines()[:2])
+    assert isinstance(first["prompt"], str)
+
+
 def test_one_seed_one_result(place):
     for out in ("twin-a", "twin-b"):
         assert main(train(place, out)) == 0
@@ -200,6 +208,18 @@ def test_model_method_and_data_are_checked(place, capsys):
     assert "torch_threads=-1" in failing("--torch_threads", "-1")
     assert "temperature=0" in failing("--eval_temperature", "0")
     assert "unknown. Use one of exact, choice" in failing("--grader", "fuzzy")
+    assert "temperature=0.0 is not allowed" in failing("--temperature", "0")
+    assert "lam=nan is not allowed" in failing("--lam", "nan")
+    assert "or -1 to train by num_train_epochs" in failing("--max_steps", "0")
+    assert "report_to='mlflow' needs the package mlflow" in failing("--report_to", "mlflow")
+    (place / "empty.jsonl").write_text("")
+    assert "empty.jsonl holds no rows" in failing("--dataset", str(place / "empty.jsonl"))
+    (place / "latin.jsonl").write_bytes(b'{"prompt": "a", "answer": "b"}\n{"prompt": "\xe9", "answer": "b"}\n')
+    assert "latin.jsonl, row 2: not UTF-8 text" in failing("--dataset", str(place / "latin.jsonl"))
+    for name in ("config.json", "model.safetensors"):
+        (place / "mute").mkdir(exist_ok=True)
+        shutil.copy(place / "qwen3" / name, place / "mute" / name)
+    assert "has no tokenizer files" in failing("--model", str(place / "mute"))
     assert not (place / "x").exists()
 
 

@@ -327,7 +327,10 @@ _CHOICES = {
     "feedback_when": FEEDBACK_WHEN,
 }
 _RANGES: dict[str, tuple[Any, str]] = {
-    "lam": (lambda v: v >= 0, "a negative lambda would pay for generic tokens; use lam >= 0"),
+    "lam": (lambda v: v >= 0, "a negative lambda would pay for generic tokens; use a number >= 0"),
+    "temperature": (lambda v: v > 0, "rollouts are sampled; use a temperature above 0"),
+    "max_steps": (lambda v: v != 0, "use a number of steps, or -1 to train by num_train_epochs"),
+    "num_train_epochs": (lambda v: v > 0, "nothing would be trained; use a positive number"),
     "num_negatives": (lambda v: v >= 1, "use at least 1, or lam=0 for no contrast"),
     "contrast_floor": (lambda v: v < 0, "it is a log-probability; use a negative number such as -20"),
     "jsd_alpha": (lambda v: 0 <= v <= 1, "use a mixture weight in [0, 1]"),

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,16 @@ def load_model(name: str, **kwargs: Any) -> tuple[Any, Any]:
         raise ValueError(
             f"model {name!r} is neither a folder with a causal LM nor a reachable hub id. Check --model. ({first_line})"
         ) from error
+    if not tokenizer("a word")["input_ids"]:  # what transformers makes up when there are no files
+        raise ValueError(f"model {name!r} has no tokenizer files. Save the tokenizer into the same folder.")
     return model, tokenizer
+
+
+def _check_reporters(names: list[str]) -> None:
+    """Raise before any work when a logging service is asked for whose package is missing."""
+    for name in names:
+        if find_spec(name) is None:
+            raise ValueError(f"report_to={name!r} needs the package {name}. Run: pip install {name}, or drop it.")
 
 
 def model_path(name: str) -> str:
@@ -149,6 +159,7 @@ class Experiment:
                 torch.set_num_threads(options.torch_threads)
             config = self.config()  # before anything touches the options
             self.run.check(config, options.resume, options.overwrite)
+            _check_reporters(self.args.report_to)
             self.task = load_task(options)
             self.test_rows = [] if options.skip_eval else self._rows("test", options.eval_limit)
             rows = self._rows("train", options.train_limit)

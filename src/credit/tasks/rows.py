@@ -78,15 +78,19 @@ def _raw_rows(source: str, split: str) -> Iterator[tuple[int, Any]]:
 
         yield from enumerate(pq.read_table(path).to_pylist(), start=1)
     else:
-        with path.open(encoding="utf-8") as lines:
+        with path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
                     yield number, _parsed(line, source, number)
 
 
-def _parsed(line: str, source: str, number: int) -> Any:
+def _parsed(line: bytes, source: str, number: int) -> Any:
     try:
-        return json.loads(line)
+        return json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{source}, row {number}: not UTF-8 text (byte {error.start}). Save the file as UTF-8."
+        ) from None
     except json.JSONDecodeError as error:
         raise ValueError(
             f"{source}, row {number}: not valid JSON ({error.msg}, column {error.colno}). Write one object per line."
