@@ -159,6 +159,10 @@ class Experiment:
                 torch.set_num_threads(options.torch_threads)
             config = self.config()  # before anything touches the options
             self.run.check(config, options.resume, options.overwrite)
+            if self.args.world_size > 1:
+                raise ValueError(
+                    "credit train runs in one process for now. For several, use CreditTrainer in a script of your own."
+                )
             _check_reporters(self.args.report_to)
             self.task = load_task(options)
             self.test_rows = [] if options.skip_eval else self._rows("test", options.eval_limit)
