@@ -201,7 +201,7 @@ def test_model_method_and_data_are_checked(place, capsys):
         return complaint(capsys, *train(place, "x", *flags))
 
     assert "model folder ./nowhere does not exist. Check --model." in failing("--model", "./nowhere")
-    assert "negative lambda" in failing("--lam", "-1")
+    assert "lam=-1.0 is not allowed: a negative one pays" in failing("--lam", "-1")
     assert "at least 5 different prompts in a generation batch" in failing("--num_negatives", "4")
     assert "support_size=500 is larger than the vocabulary" in failing("--support_size", "500")
     assert "does not exist. Check --dataset" in failing("--dataset", "missing.jsonl")
@@ -240,6 +240,19 @@ def test_a_bad_row_is_named(place, capsys, row, reason):
     (place / "bad.jsonl").write_text("\n".join(rows))
     error = complaint(capsys, *train(place, "x", "--dataset", str(place / "bad.jsonl")))
     assert f"bad.jsonl, {reason}" in error
+
+
+def test_a_run_that_fails_says_so(place, monkeypatch):
+    from credit.trainer import CreditTrainer
+
+    def broken(self, *args, **options):
+        raise RuntimeError("no more memory")
+
+    monkeypatch.setattr(CreditTrainer, "_compute_loss", broken)
+    with pytest.raises(RuntimeError, match="no more memory"):
+        main(train(place, "failing", "--skip_eval"))
+    record = json.loads((place / "failing" / "run.json").read_text())
+    assert (record["status"], record["error"]) == ("failed", "RuntimeError: no more memory")
 
 
 def test_several_processes_are_refused(place, capsys, monkeypatch):

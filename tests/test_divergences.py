@@ -341,3 +341,15 @@ def test_supports_without_contrast_pass_none_to_the_target(tail):
 def test_unknown_tail_is_refused():
     with pytest.raises(ValueError, match=r"tail='cut' is unknown\. Use one of renormalise, bucket, exact"):
         restrict_target(random_logps(2, 3), (None,), None, "cut", lambda p, g: p)
+
+
+def test_impossible_tokens_count_nothing_and_send_no_nan_back():
+    logits = torch.randn(4, 6, dtype=torch.float64, requires_grad=True)
+    masked = torch.tensor([False, False, True, False, False, False])
+    logq = torch.randn(4, 6, dtype=torch.float64).masked_fill(masked, -torch.inf).log_softmax(-1)
+    logp = logits.masked_fill(masked, -torch.inf).log_softmax(-1)
+    kept = ~masked
+    for kl in (reverse_kl, forward_kl):
+        torch.testing.assert_close(kl(logp, logq), kl(logp[:, kept], logq[:, kept]))
+        (gradient,) = torch.autograd.grad(kl(logp, logq).sum(), logits, retain_graph=True)
+        assert gradient.isfinite().all()

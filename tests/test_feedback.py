@@ -26,8 +26,10 @@ def test_feedback_is_that_of_the_last_call_only():
 
 
 def test_arguments_and_name_pass_through():
-    judge = FeedbackReward(lambda **kwargs: [kwargs], "my_reward")
-    assert judge(prompts=["p"], extra=1) == [{"prompts": ["p"], "extra": 1}]
+    seen = []
+    judge = FeedbackReward(lambda **kwargs: [seen.append(kwargs)], "my_reward")
+    assert judge(prompts=["p"], extra=1) == [None]
+    assert seen == [{"prompts": ["p"], "extra": 1}]
     assert judge.__name__ == "my_reward"
 
 
@@ -59,3 +61,21 @@ def test_no_source_is_silence():
 def test_sources_of_different_length_are_refused():
     with pytest.raises(ValueError, match="zip"):
         merge_feedback([["a"], ["b", "c"]], 2)
+
+
+@pytest.mark.parametrize("items", [None, "1.0", 3.0])
+def test_an_answer_that_is_no_list_names_the_function(items):
+    with pytest.raises(ValueError, match=r"'my_reward' returned \w+, not a list"):
+        reward(items)(prompts=[], completions=[])
+
+
+@pytest.mark.parametrize("item", ["1.0", {"score": 1.0}, (1.0,), ("1.0", "why")])
+def test_an_item_that_is_no_score_names_the_completion(item):
+    with pytest.raises(ValueError, match=r"'my_reward' returned .+ for completion 1"):
+        reward([1.0, item])(prompts=[], completions=[])
+
+
+def test_scores_may_be_tensors():
+    import torch
+
+    assert reward(torch.tensor([1.0, 0.0]))(prompts=[], completions=[]) == [1.0, 0.0]

@@ -37,7 +37,7 @@ def test_choice_reads_letters_in_the_forms_models_write_and_tells_format_from_wr
     for text in ("<answer>\nB\n</answer>", "<answer>(b)</answer>", "<answer>B: 56 pC</answer>", "The answer is **B**."):
         assert choice("B", text) == Grade(1.0, None, "passed"), text
     assert choice("B", "<answer>A</answer>") == Grade(0.0, None, "wrong_answer")
-    for text in ("", "<answer>56 pC</answer>", "<answer>Both</answer>"):
+    for text in ("", "<answer>56 pC</answer>", "<answer>Both</answer>", "A charge moves", "Answer: a good one"):
         assert choice("B", text).outcome == "format_error", text
 
 

@@ -346,7 +346,7 @@ def test_idle_batches_are_counted_and_warned_about_once(tmp_path, caplog):
 
 
 REFUSED = {
-    "negative lambda": ({"lam": -0.1}, "negative lambda"),
+    "negative lambda": ({"lam": -0.1}, "a negative one pays for generic tokens"),
     "too few prompts in a batch": (
         {"num_negatives": 4},
         "at least 5 different prompts in a generation batch",

@@ -327,7 +327,12 @@ _CHOICES = {
     "feedback_when": FEEDBACK_WHEN,
 }
 _RANGES: dict[str, tuple[Any, str]] = {
-    "lam": (lambda v: v >= 0, "a negative lambda would pay for generic tokens; use a number >= 0"),
+    "lam": (
+        lambda v: 0 <= v < float("inf"),
+        "a negative one pays for generic tokens; use a finite number >= 0",
+    ),
+    "learning_rate": (lambda v: 0 <= v < float("inf"), "use a finite number >= 0"),
+    "max_completion_length": (lambda v: v is None or v >= 1, "use at least 1 token"),
     "temperature": (lambda v: v > 0, "rollouts are sampled; use a temperature above 0"),
     "max_steps": (lambda v: v != 0, "use a number of steps, or -1 to train by num_train_epochs"),
     "num_train_epochs": (lambda v: v > 0, "nothing would be trained; use a positive number"),

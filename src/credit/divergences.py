@@ -22,12 +22,12 @@ TAILS = ("renormalise", "bucket", "exact")
 
 def reverse_kl(logp_student_V: Float[Tensor, "*batch V"], logq_V: Float[Tensor, "*batch V"]) -> Float[Tensor, "*batch"]:
     """KL(p || q) = sum_v p (log p - log q)."""
-    return (logp_student_V.exp() * (logp_student_V - logq_V)).sum(dim=-1)
+    return _relative_entropy(logp_student_V, logq_V)
 
 
 def forward_kl(logp_student_V: Float[Tensor, "*batch V"], logq_V: Float[Tensor, "*batch V"]) -> Float[Tensor, "*batch"]:
     """KL(q || p) = sum_v q (log q - log p)."""
-    return (logq_V.exp() * (logq_V - logp_student_V)).sum(dim=-1)
+    return _relative_entropy(logq_V, logp_student_V)
 
 
 def jsd(
@@ -161,6 +161,12 @@ def restrict_target(
         return torch.stack([restrict(logp_V, index_K, tail) for logp_V in logp_CV])
 
     return logp_teacher_K, target(logp_teacher_K, *(each(c) for c in contrasts_CV))
+
+
+def _relative_entropy(loga_V: Tensor, logb_V: Tensor) -> Tensor:
+    a_V = loga_V.exp()
+    # 0 log 0 is 0: an entry that is impossible under `a` counts nothing, and sends no NaN backward.
+    return (a_V * torch.where(a_V > 0, loga_V - logb_V, 0.0)).sum(dim=-1)
 
 
 def _check_alpha(alpha: float) -> None:

@@ -226,9 +226,16 @@ class Experiment:
 
     def execute(self) -> dict[str, Any] | None:
         """Run it all; return the content of `eval.json`, or None when evaluation was skipped."""
+        self._write_status("running")
+        try:
+            return self._execute()
+        except BaseException as error:
+            self._write_status("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error)
+            raise
+
+    def _execute(self) -> dict[str, Any] | None:
         from credit.report import write_report
 
-        self._write_status("running")
         before = self._evaluate("before", self.model)
         with self._timed("train"):
             self.trainer.train(resume_from_checkpoint=str(self.checkpoint) if self.checkpoint else None)
@@ -288,11 +295,12 @@ class Experiment:
         self.run.write_json("eval.json", result)
         return result
 
-    def _write_status(self, status: str) -> None:
+    def _write_status(self, status: str, error: BaseException | None = None) -> None:
         self.run.write_json(
             "run.json",
             {
                 "status": status,
+                "error": None if error is None else f"{type(error).__name__}: {error}",
                 "started": self.started,
                 "seconds": {k: round(v, 3) for k, v in self.seconds.items()},
                 "command": self.command,

@@ -5,8 +5,8 @@ Uses TRL's public reward-function interface only, synchronous and asynchronous.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, SupportsFloat
 
 Item = float | None | tuple[float | None, str | None]
 
@@ -23,20 +23,34 @@ class FeedbackReward:
         """Call the function and return its scores."""
         return self._split(self.function(**kwargs))
 
-    def _split(self, items: Sequence[Item]) -> list[float | None]:
+    def _split(self, items: Iterable[Item]) -> list[float | None]:
+        if not isinstance(items, Iterable) or isinstance(items, str):
+            raise ValueError(
+                f"reward function {self.__name__!r} returned {type(items).__name__}, not a list. Return one score, or "
+                "one pair (score, feedback), per completion."
+            )
         pairs = [self._pair(item, row) for row, item in enumerate(items)]
         self.feedback = [feedback for _, feedback in pairs]
         return [score for score, _ in pairs]
 
     def _pair(self, item: Item, row: int) -> tuple[float | None, str | None]:
-        if not isinstance(item, tuple | list):
-            return item, None
-        if len(item) != 2 or not isinstance(item[1], str | None):
+        if item is None or isinstance(item, SupportsFloat):
+            return item, None  # type: ignore[return-value]
+        if not self._is_pair(item):
             raise ValueError(
                 f"reward function {self.__name__!r} returned {item!r} for completion {row}. "
                 "Return a score, or a pair (score, feedback) with feedback a string or None."
             )
         return item[0], item[1]
+
+    @staticmethod
+    def _is_pair(item: Any) -> bool:
+        return (
+            isinstance(item, tuple | list)
+            and len(item) == 2
+            and isinstance(item[0], SupportsFloat | None)
+            and isinstance(item[1], str | None)
+        )
 
 
 class AsyncFeedbackReward(FeedbackReward):

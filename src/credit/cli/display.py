@@ -67,6 +67,8 @@ def announce(experiment: Any) -> None:
     console.print(
         f"model {options.model} | data {options.dataset or options.task} | {method} | {where}", highlight=False
     )
+    if experiment.tokenizer.chat_template is None:
+        console.print("the tokenizer has no chat template: prompts are used as plain text", highlight=False)
     if experiment.checkpoint:
         console.print(f"resuming from {experiment.checkpoint.name}", highlight=False)
     sys.stdout.flush()

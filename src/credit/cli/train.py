@@ -58,7 +58,7 @@ def parse_options(argv: list[str]):
 
         inherited = {f.name for f in fields(GRPOConfig)} - set(_COMMON)
         parser.hide_all_but({f.name for t in (RunOptions, CreditConfig) for f in fields(t)} - inherited)
-    parser.set_defaults(output_dir="runs/credit")
+    parser.set_defaults(output_dir="runs/credit", logging_steps=1)
     with explained():
         options, args = parse(parser, argv, PRESETS)
     return options, args

@@ -16,7 +16,12 @@ from credit.report.text import lookup, number, show, visible
 EXAMPLES = 5
 """Gained, and as many lost, answers shown in full."""
 
-STATUS = {"complete": "complete", "running": "not finished (still going, or stopped early)"}
+STATUS = {
+    "complete": "complete",
+    "running": "not finished (still going, or stopped early)",
+    "failed": "failed",
+    "interrupted": "interrupted",
+}
 PHASES = (
     ("setup", "set-up"),
     ("eval_before", "evaluation before"),

@@ -72,7 +72,7 @@ def rows(evaluation: dict[str, Any], kind: str) -> list[Row]:
 
 def verdict(evaluation: dict[str, Any], status: str | None) -> Verdict:
     """Say in one sentence what the run shows."""
-    running = "So far there is" if status == "running" else "There is"
+    running = "So far there is" if status in ("running", "failed", "interrupted") else "There is"
     for kind in KINDS:
         table = rows(evaluation, kind)
         if table and (table[0].before.mean is not None or table[0].after.mean is not None):

@@ -9,7 +9,8 @@ from credit.tasks.base import Grade
 
 _TAGGED = re.compile(r"<answer>(.*?)</answer>", flags=re.DOTALL | re.IGNORECASE)
 _STATED = re.compile(r"\banswer(?:\s+is)?\s*[:=]?\s*(\S[^\n]*)", flags=re.IGNORECASE)
-_LETTER = re.compile(r"^\W*([A-Za-z])(?![A-Za-z])")
+# A letter by itself, or marked as an option: "B", "(b)", "**B**.", "B: 56 pC". Not the article in "A charge moves".
+_LETTER = re.compile(r"^\W*([A-Za-z])(?:\W*$|\s*[:.,)\]])")
 
 
 def final_answer(completion: str) -> str:
