@@ -211,7 +211,7 @@ class CreditConfig(GRPOConfig):
         self._refuse_idle_combinations()
         if self.uses_teacher:
             self._refuse_changed_meanings()
-            self._refuse_unresumable_saves()
+        self._refuse_unresumable_saves()
 
     def _refuse_idle_combinations(self) -> None:
         assert self.generation_batch_size is not None
