@@ -91,6 +91,8 @@ def test_a_base_model_without_chat_template_gets_plain_text(place):
     assert main([*train(place, "run-base", "--credit_log_steps", "1"), "--model", str(place / "base")]) == 0
     (_, first) = (json.loads(line) for line in (place / "run-base/eval/before.jsonl").read_text().splitlines()[:2])
     assert isinstance(first["prompt"], str)
+    flags = ["--dataset", str(place / "rows.jsonl"), "--max_new_tokens", "8", "--eval_samples", "1"]
+    assert main(["eval", "--model", str(place / "run-base" / "model"), *flags]) == 0
 
 
 def test_one_seed_one_result(place):
@@ -253,6 +255,20 @@ def test_a_run_that_fails_says_so(place, monkeypatch):
         main(train(place, "failing", "--skip_eval"))
     record = json.loads((place / "failing" / "run.json").read_text())
     assert (record["status"], record["error"]) == ("failed", "RuntimeError: no more memory")
+
+
+def test_a_run_interrupted_after_its_last_step_trains_no_further(place):
+    flags = ("--lr_scheduler_type", "constant", "--save_total_limit", "2")
+    assert main(train(place, "last", *flags)) == 0
+    expected, weights = metrics(place / "last"), (place / "last/model/model.safetensors").read_bytes()
+    result = (place / "last/eval.json").read_text()
+    shutil.rmtree(place / "last/model")
+    (place / "last/eval.json").unlink()
+    (place / "last").rename(place / "moved")  # resuming does not care where the folder is
+    assert main(["train", "--resume", "--output_dir", str(place / "moved")]) == 0
+    assert metrics(place / "moved") == expected
+    assert (place / "moved/model/model.safetensors").read_bytes() == weights
+    assert (place / "moved/eval.json").read_text() == result
 
 
 def test_several_processes_are_refused(place, capsys, monkeypatch):

@@ -294,15 +294,25 @@ class CreditConfig(GRPOConfig):
                 raise ValueError(reason)
 
     def _refuse_unresumable_saves(self) -> None:
+        buffer = self.steps_per_buffer
+        if not buffer.is_integer() and not (1 / buffer).is_integer():
+            raise ValueError(
+                f"a generation batch would last {buffer:g} optimiser steps (steps_per_generation * num_iterations / "
+                "gradient_accumulation_steps): the teacher would move inside it. Make one a multiple of the other."
+            )
         if self._saves == "no":
             return
+        if self.save_only_model or self.ignore_data_skip:
+            raise ValueError(
+                "save_only_model and ignore_data_skip make a resumed run another run. Remove them, or set "
+                "save_strategy='no'."
+            )
         if self.save_total_limit == 1:
             raise ValueError(
                 "save_total_limit=1 deletes the last good checkpoint before the next one is complete; a kill between "
                 "the two loses the run. Use save_total_limit=2 or more."
             )
-        buffer = self.steps_per_buffer
-        if buffer <= 1 and (1 / buffer).is_integer():
+        if buffer <= 1:
             return
         if self._saves != "steps" or self.save_steps < 1 or self.save_steps % buffer:
             raise ValueError(

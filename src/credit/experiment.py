@@ -90,6 +90,14 @@ def load_model(name: str, **kwargs: Any) -> tuple[Any, Any]:
     return model, tokenizer
 
 
+def fit_prompts(rows: list[dict[str, Any]], tokenizer: Any) -> None:
+    """Turn conversations into plain text, in place, for a tokenizer without chat template."""
+    if tokenizer.chat_template is None:
+        for row in rows:
+            if not isinstance(row["prompt"], str):
+                row["prompt"] = "\n\n".join(m["content"] for m in row["prompt"])
+
+
 def _check_reporters(names: list[str]) -> None:
     """Raise before any work when a logging service is asked for whose package is missing."""
     for name in names:
@@ -163,6 +171,8 @@ class Experiment:
                 raise ValueError(
                     "credit train runs in one process for now. For several, use CreditTrainer in a script of your own."
                 )
+            if self.args.resume_from_checkpoint:
+                raise ValueError("resume_from_checkpoint is not used by credit train. Use --resume.")
             _check_reporters(self.args.report_to)
             self.task = load_task(options)
             self.test_rows = [] if options.skip_eval else self._rows("test", options.eval_limit)
@@ -198,9 +208,7 @@ class Experiment:
         from credit.run_callback import RunCallback
         from credit.trainer import CreditTrainer
 
-        if self.tokenizer.chat_template is None:
-            for row in rows + self.test_rows:
-                row["prompt"] = "\n\n".join(m["content"] for m in row["prompt"])
+        fit_prompts(rows + self.test_rows, self.tokenizer)
         task = self.task
 
         def graded(prompts, completions, **columns):
@@ -238,7 +246,7 @@ class Experiment:
 
         before = self._evaluate("before", self.model)
         with self._timed("train"):
-            self.trainer.train(resume_from_checkpoint=str(self.checkpoint) if self.checkpoint else None)
+            self._train()
             self.trainer.save_model(str(self.run / "model"))
             self.tokenizer.save_pretrained(str(self.run / "model"))
         # The trained weights, not the trainer's wrapper of them.
@@ -247,6 +255,15 @@ class Experiment:
         self._write_status("complete")
         write_report(self.run.path)
         return result
+
+    def _train(self) -> None:
+        if self.checkpoint is None:
+            self.trainer.train()
+        elif 0 < self.args.max_steps <= int(self.checkpoint.name.rpartition("-")[2]):
+            # Interrupted after the last step: the Trainer's loop would take one more before it looks at max_steps.
+            self.trainer._load_from_checkpoint(str(self.checkpoint))
+        else:
+            self.trainer.train(resume_from_checkpoint=str(self.checkpoint))
 
     def _evaluate(self, name: str, model: Any) -> list[dict[str, Any]]:
         from credit.evaluate import evaluate, read_records, write_records

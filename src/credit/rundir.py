@@ -80,7 +80,7 @@ class RunDir:
 
     def _refuse_other_config(self, config: dict[str, Any]) -> None:
         saved = yaml.safe_load((self / "config.yaml").read_text(encoding="utf-8"))
-        differing = sorted(k for k in {*saved, *config} if saved.get(k) != config.get(k))
+        differing = sorted(k for k in {*saved, *config} if k != "output_dir" and saved.get(k) != config.get(k))
         if differing:
             changes = ", ".join(f"{k}: {saved.get(k)!r} -> {config.get(k)!r}" for k in differing[:5])
             raise ValueError(

@@ -45,7 +45,10 @@ class Head:
         if self.float32:
             hidden_ND, weight = hidden_ND.float(), weight.float()
             bias = None if bias is None else bias.float()
-        logits_NV = nn.functional.linear(hidden_ND.to(weight.dtype), weight, bias).float() * self.scale
+        # Autocast would turn a float32 projection back into half precision.
+        exact = torch.autocast(hidden_ND.device.type, enabled=False) if self.float32 else nullcontext()
+        with exact:
+            logits_NV = nn.functional.linear(hidden_ND.to(weight.dtype), weight, bias).float() * self.scale
         if self.softcap is not None:
             logits_NV = self.softcap * torch.tanh(logits_NV / self.softcap)
         return logits_NV / self.temperature

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from credit.cli.configs import source_of, split_flags
 from credit.errors import explained
-from credit.experiment import SourceOptions, go_offline_if_embedded, load_model, load_task
+from credit.experiment import SourceOptions, fit_prompts, go_offline_if_embedded, load_model, load_task
 
 
 @dataclass
@@ -25,6 +25,7 @@ def main(argv: list[str]) -> int:
     """Evaluate a model on a task and print avg@k, pass@k and greedy accuracy."""
     argv = split_flags(argv)
     go_offline_if_embedded(source_of(argv))  # before anything imports the hub client, which reads it once
+    import torch
     from transformers.utils import logging as hf_logging
 
     from credit.cli.display import progress, scores_table
@@ -52,6 +53,9 @@ def main(argv: list[str]) -> int:
         model, tokenizer = load_model(options.model)
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
+        fit_prompts(rows, tokenizer)
+        device = torch.accelerator.current_accelerator()
+        model.to(device if device is not None and torch.accelerator.is_available() else "cpu")
     with progress("evaluate", 2 * len(rows)) as advance:
         records = evaluate(model, tokenizer, task, rows, how, progress=advance)
     summary = summarise(records)
