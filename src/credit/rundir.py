@@ -8,6 +8,7 @@ and `eval/` (answers before and after), `completions/`, `credit/` (token credit)
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,8 @@ class RunDir:
     def append_metrics(self, metrics: dict[str, Any]) -> None:
         """Append one line to `metrics.jsonl`."""
         with (self / "metrics.jsonl").open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(metrics) + "\n")
+            finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in metrics.items()}
+            lines.write(json.dumps(finite) + "\n")
 
     def _refuse_other_config(self, config: dict[str, Any]) -> None:
         saved = yaml.safe_load((self / "config.yaml").read_text(encoding="utf-8"))

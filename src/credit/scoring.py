@@ -104,7 +104,7 @@ def check_head(model: nn.Module, vocabulary: int) -> None:
     if not error <= 1e-2 * max(1.0, own.abs().max().item()):
         raise ValueError(
             f"{type(model).__name__} changes its logits in a way this code does not know (largest difference "
-            f"{error:.3g}). Vocabulary-level credit would be wrong; use level='token' or another architecture."
+            f"{error:.3g}). Credit would be wrong; use another architecture, or method='grpo'."
         )
 
 

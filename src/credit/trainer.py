@@ -382,7 +382,9 @@ class CreditTrainer(_trl.GRPOTrainer):
 
         with self.accelerator.autocast():
             self._scored = model(input_ids=input_ids, attention_mask=attention_mask, on_response=(logits_to_keep, lose))
-        return self._scored["logp"], self._scored["entropy"], None
+        logp, old = self._scored["logp"], inputs.get("old_per_token_logps")
+        # Tool tokens are not scored: a ratio of 1 there, or their overflow would meet the mask as inf * 0.
+        return logp if old is None else torch.where(where, logp, old), self._scored["entropy"], None
 
     # -- metrics
 
