@@ -111,11 +111,12 @@ class RunDir:
 
     def _clear(self) -> None:
         """Remove the files a run leaves, and nothing else."""
-        for name in _OURS:
-            (self / name).unlink(missing_ok=True)
         for folder in [*(self / name for name in _OUR_FOLDERS), *self.path.glob("checkpoint-*")]:
             if folder.is_dir():
                 shutil.rmtree(folder)
+        # config.yaml, the first of them, goes last: it marks the folder as ours if a kill comes in between.
+        for name in reversed(_OURS):
+            (self / name).unlink(missing_ok=True)
 
 
 def _step(line: str) -> float:
