@@ -46,8 +46,9 @@ def main(argv: list[str] | None = None) -> int:
             return 2
         raise
     except KeyboardInterrupt:
+        hint = " Nothing is lost: go on with --resume." if chosen == "train" else ""
         print(
-            f"\ncredit {chosen}: interrupted. Nothing is lost: go on with --resume.",
+            f"\ncredit {chosen}: interrupted.{hint}",
             file=sys.stderr,
         )
         return 130
