@@ -23,7 +23,7 @@ install_import_hook(CHECKED, "beartype.beartype")
 import pytest
 import torch
 
-from enumerable import World
+from credit.theory import World, random_world
 
 torch.set_num_threads(1)
 
@@ -36,4 +36,4 @@ def _seeded() -> None:
 @pytest.fixture(scope="session")
 def world() -> World:
     """Three inputs, three tokens, three steps, three feedback values; everything in it is an exact sum."""
-    return World()
+    return random_world()

@@ -24,7 +24,7 @@ from credit.divergences import (
     student_support,
 )
 from credit.rewards import contrastive_teacher, raw_target
-from enumerable import random_logps
+from logps import random_logps
 
 EXACT = {"rtol": 0.0, "atol": 1e-12}
 LAM = 0.5

@@ -12,6 +12,7 @@ from credit.errors import UserError
 COMMANDS = {
     "train": "train on the embedded world, or any causal LM and rows of your own",
     "eval": "sample and grade held-out prompts: avg@k, pass@k, greedy, with intervals",
+    "verify": "check the identities of the reward on exact worlds; non-zero exit if one fails",
     "report": "write report.html again from a run's files",
     "tiny": "the embedded world: `credit tiny pretrain` reproduces its base model",
 }

@@ -26,13 +26,9 @@ def _views(world: World, use: Ingredients) -> list[tuple[Tensor, Tensor, Tensor]
     ]
 
 
-@identity(
-    "one gradient",
-    "ours",
-    "KL(p || q), KL(p || p_T) + lambda sum_v p G and -sum_v p R have one gradient, -p_v (R_v - E_p R) on the logits",
-    ("mean-of-logs", "credit", "target", "reverse-kl"),
-)
+@identity("one gradient", "ours", ("mean-of-logs", "credit", "target", "reverse-kl"))
 def one_gradient(world: World, use: Ingredients) -> Tensor:
+    """KL(p || q), KL(p || p_T) + lambda sum_v p G and -sum_v p R have one gradient: -p_v (R_v - E_p R) by logits."""
     errors = []
     for logits, teacher, contrast in _views(world, use):
         student = logits.log_softmax(dim=-1)
@@ -47,13 +43,9 @@ def one_gradient(world: World, use: Ingredients) -> Tensor:
     return largest(*errors)
 
 
-@identity(
-    "one negative suffices",
-    "ours",
-    "the reverse-KL gradient with a single negative is unbiased: it is linear in G",
-    ("mean-of-logs", "reverse-kl"),
-)
+@identity("one negative suffices", "ours", ("mean-of-logs", "reverse-kl"))
 def one_negative_suffices(world: World, use: Ingredients) -> Tensor:
+    """The reverse-KL gradient with a single negative is unbiased: it is linear in G."""
     errors = []
     for logits, teacher, contrast in _views(world, use):
 
@@ -67,13 +59,9 @@ def one_negative_suffices(world: World, use: Ingredients) -> Tensor:
     return largest(*errors)
 
 
-@identity(
-    "JSD advantage",
-    "ours",
-    "the generalised JSD is a policy gradient with A_v = (1-a) log((1-a) + a q/p)",
-    ("jsd-advantage",),
-)
+@identity("JSD advantage", "ours", ("jsd-advantage",))
 def jsd_closed_form(world: World, use: Ingredients) -> Tensor:
+    """The generalised JSD is a policy gradient with A_v = (1-a) log((1-a) + a q/p)."""
     errors = []
     for logits, teacher, contrast in _views(world, use):
         student = logits.log_softmax(dim=-1)
@@ -85,14 +73,11 @@ def jsd_closed_form(world: World, use: Ingredients) -> Tensor:
     return largest(*errors)
 
 
-@identity(
-    "input does not matter",
-    "ours",
-    "where all inputs have one teacher: paper q ~ p_T^(1-lambda), guided q = p_T, feedback_contrast q ~ "
-    "p_T^(1-lambda) p_T0^lambda",
-    ("target", "form"),
-)
+@identity("input does not matter", "ours", ("target", "form"))
 def input_does_not_matter(world: World, use: Ingredients) -> Tensor:
+    """Where all inputs have one teacher: paper q ~ p_T^(1-lambda), guided q = p_T, feedback_contrast q ~
+    p_T^(1-lambda) p_T0^lambda.
+    """
     errors = []
     plain = world.student_XNTV  # without feedback the exact teacher is the student
     for z, x in pairs(world):
@@ -108,26 +93,18 @@ def input_does_not_matter(world: World, use: Ingredients) -> Tensor:
     return largest(*errors)
 
 
-@identity(
-    "lambda 0",
-    "ours",
-    "with lambda 0 every form is plain self-distillation: q = p_T",
-    ("normalised-teacher", "target"),
-)
+@identity("lambda 0", "ours", ("normalised-teacher", "target"))
 def lambda_zero(world: World, use: Ingredients) -> Tensor:
+    """With lambda 0 every form is plain self-distillation: q = p_T."""
     teacher = use.posterior(world)
     contrast = teacher[:, world.others(0)].transpose(0, 1)
     forms = ("paper", "guided", "feedback_contrast")
     return largest(*(use.target(teacher[:, 0], contrast, 0.0, form, contrast) - teacher[:, 0] for form in forms))
 
 
-@identity(
-    "exact tail",
-    "ours",
-    "top-K with the exact tail is q itself, its tail summed into one entry",
-    ("exact-tail",),
-)
+@identity("exact tail", "ours", ("exact-tail",))
 def exact_tail(world: World, use: Ingredients) -> Tensor:
+    """Top-K with the exact tail is q itself, its tail summed into one entry."""
     errors = []
     lam = 0.5
     for logits, teacher, contrast in _views(world, use):
@@ -192,13 +169,9 @@ class Policy:
         return -gradient((self.probability_N.unsqueeze(-1) * divergence_NT).sum(), *self.logits)
 
 
-@identity(
-    "credit to go",
-    "ours",
-    "A_t = sum_{u>=t} R_u, with or without one baseline, is the exact gradient of E sum_t R_t",
-    ("to-go",),
-)
+@identity("credit to go", "ours", ("to-go",))
 def credit_to_go(world: World, use: Ingredients) -> Tensor:
+    """A_t = sum_{u>=t} R_u, with or without one baseline, is the exact gradient of E sum_t R_t."""
     errors = []
     for z, x in pairs(world):
         policy = Policy(world, use, z, x)
@@ -206,13 +179,9 @@ def credit_to_go(world: World, use: Ingredients) -> Tensor:
     return largest(*errors)
 
 
-@identity(
-    "immediate credit",
-    "ours",
-    "A_t = R_t, with or without the expected baseline, is the gradient of KL(p || q) at fixed prefixes, no more",
-    ("reverse-kl",),
-)
+@identity("immediate credit", "ours", ("reverse-kl",))
 def immediate_credit(world: World, use: Ingredients) -> Tensor:
+    """A_t = R_t, with or without the expected baseline, is the gradient of KL(p || q) at fixed prefixes, no more."""
     errors = []
     for z, x in pairs(world):
         policy = Policy(world, use, z, x)
@@ -220,13 +189,9 @@ def immediate_credit(world: World, use: Ingredients) -> Tensor:
     return largest(*errors)
 
 
-@identity(
-    "centred steps collapse",
-    "ours",
-    "summing rewards centred at every step gives back the immediate gradient: such a sum sees no further",
-    ("baseline",),
-)
+@identity("centred steps collapse", "ours", ("baseline",))
 def centred_steps_collapse(world: World, use: Ingredients) -> Tensor:
+    """Summing rewards centred at every step gives back the immediate gradient: such a sum sees no further."""
     errors = []
     for z, x in pairs(world):
         policy = Policy(world, use, z, x)

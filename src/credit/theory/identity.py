@@ -44,7 +44,7 @@ def subsets(inputs: Iterable[int], size: int) -> list[tuple[int, ...]]:
 
 @dataclass(frozen=True)
 class Ingredients:
-    """Everything the identities are about. The defaults are the functions that train models, and the exact posterior."""
+    """What the identities are about. The defaults are the exact posterior and the functions that train models."""
 
     posterior: Callable[[World], Tensor] = posterior
     teacher_prior: Callable[[World], World] = lambda world: world.with_policy(world.other_policy)
@@ -81,10 +81,9 @@ class Break:
 def _averaged(function: Callable[..., Any], teachers: int) -> Callable[..., Any]:
     """Hand `function` the log of the mean where it expects several negatives; they follow `teachers` arguments."""
 
-    def spoiled(*args: Any, **kwargs: Any) -> Any:
-        contrast = args[teachers]
-        return function(*args[:teachers], None if contrast is None else log_mean(contrast)[None], *args[teachers + 1 :],
-                        **kwargs)  # fmt: skip
+    def spoiled(*args: Any) -> Any:
+        contrasts = (log_mean(a)[None] if isinstance(a, Tensor) else a for a in args[teachers:])
+        return function(*args[:teachers], *contrasts)
 
     return spoiled
 
@@ -109,7 +108,8 @@ BREAKS: dict[str, Break] = {
         {"posterior": lambda world: (1.1 * posterior(world)).log_softmax(dim=-1)},
     ),
     "normalised-teacher": Break(
-        "the teacher's probabilities sum to 1.01", {"posterior": lambda world: posterior(world) + torch.tensor(1.01).log()}
+        "the teacher's probabilities sum to 1.01",
+        {"posterior": lambda world: posterior(world) + torch.tensor(1.01).log()},
     ),
     "teacher-weights": Break(
         "the teacher's weights are taken for the student's",
@@ -124,9 +124,7 @@ BREAKS: dict[str, Break] = {
             "target": _averaged(rewards.contrastive_teacher, 1),
         },
     ),
-    "unrelated-inputs": Break(
-        "an input counts among its own unrelated inputs", {"leave_one_out": _own_input_included}
-    ),
+    "unrelated-inputs": Break("an input counts among its own unrelated inputs", {"leave_one_out": _own_input_included}),
     "credit": Break(
         "lambda has the wrong sign in R",
         {"credit": lambda t, p, c, lam, *rest: 2 * (t - p) - rewards.credit_reward(t, p, c, lam, *rest)},
@@ -194,13 +192,13 @@ class Identity:
 IDENTITIES: list[Identity] = []
 
 
-def identity(name: str, source: str, statement: str, needs: tuple[str, ...]) -> Callable[..., Any]:
-    """Register a function as the check of an identity; the table shows them in the order of definition."""
+def identity(name: str, source: str, needs: tuple[str, ...]) -> Callable[..., Any]:
+    """Register a function as the check of the identity its docstring states, in the order of definition."""
     if source not in SOURCES or not needs or set(needs) - set(BREAKS) or name in {known.name for known in IDENTITIES}:
         raise ValueError(f"identity {name!r}: wrong source, an unknown or missing ingredient, or a name given twice.")
 
     def register(error: Callable[[World, Ingredients], Tensor]) -> Callable[[World, Ingredients], Tensor]:
-        IDENTITIES.append(Identity(name, source, statement, needs, error))
+        IDENTITIES.append(Identity(name, source, " ".join((error.__doc__ or "").split()), needs, error))
         return error
 
     return register

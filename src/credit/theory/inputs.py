@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import pairwise, product
 
 import torch
 from torch import Tensor
@@ -23,13 +23,9 @@ def response_logps(world: World, use: Ingredients) -> Tensor:
     return world.sampled(use.posterior(world)).sum(dim=-1)
 
 
-@identity(
-    "decomposition",
-    "second-hand",
-    "log p_T = S + G with G = E_{x'} log p_T(v | x', y_<t, z), the mean of logs over all other inputs",
-    ("mean-of-logs",),
-)
+@identity("decomposition", "second-hand", ("mean-of-logs",))
 def decomposition(world: World, use: Ingredients) -> Tensor:
+    """log p_T = S + G with G = E_{x'} log p_T(v | x', y_<t, z), the mean of logs over all other inputs."""
     teacher = use.posterior(world)
     errors = []
     for z, x in pairs(world):
@@ -40,13 +36,9 @@ def decomposition(world: World, use: Ingredients) -> Tensor:
     return largest(*errors)
 
 
-@identity(
-    "S is centred",
-    "ours",
-    "against the other inputs of the batch, S sums to 0 over the batch, and equals S against the exact expectation",
-    ("unrelated-inputs",),
-)
+@identity("S is centred", "ours", ("unrelated-inputs",))
 def specific_is_centred(world: World, use: Ingredients) -> Tensor:
+    """Against the other inputs of the batch, S sums to 0 over the batch, and equals S against the exact expectation."""
     errors = []
     for teacher_X in use.posterior(world):
         specific, generic = use.leave_one_out(teacher_X)
@@ -55,14 +47,11 @@ def specific_is_centred(world: World, use: Ingredients) -> Tensor:
     return largest(*errors)
 
 
-@identity(
-    "G is no distribution",
-    "ours",
-    "-log sum_v exp G(v) = E_{x'} KL(g || p_T(. | x')) >= 0 with g = exp G normalised: what it lacks is how much the "
-    "inputs disagree",
-    ("mean-of-logs", "normalised-teacher", "reverse-kl"),
-)
+@identity("G is no distribution", "ours", ("mean-of-logs", "normalised-teacher", "reverse-kl"))
 def generic_is_no_distribution(world: World, use: Ingredients) -> Tensor:
+    """-log sum_v exp G(v) = E_{x'} KL(g || p_T(. | x')) >= 0 with g = exp G normalised: what it lacks is how much the
+    inputs disagree.
+    """
     teacher = use.posterior(world)
     errors = []
     for z, x in pairs(world):
@@ -74,14 +63,11 @@ def generic_is_no_distribution(world: World, use: Ingredients) -> Tensor:
     return largest(*errors)
 
 
-@identity(
-    "credit of a response",
-    "abstract",
-    "sum_t R_t = [pMI(y; z | x) - lambda E pMI(y; z | x')] - lambda E log p(y | x'): contrastive pMI, and a price on "
-    "responses that are likely anyway",
-    ("posterior", "normalised-teacher", "mean-of-logs", "credit"),
-)
+@identity("credit of a response", "abstract", ("posterior", "normalised-teacher", "mean-of-logs", "credit"))
 def credit_of_a_response(world: World, use: Ingredients) -> Tensor:
+    """sum_t R_t = [pMI(y; z | x) - lambda E pMI(y; z | x')] - lambda E log p(y | x'): contrastive pMI, and a price on
+    responses that are likely anyway.
+    """
     teacher = world.sampled(use.posterior(world))
     student = world.sampled(world.student_XNTV)
     errors = []
@@ -93,13 +79,9 @@ def credit_of_a_response(world: World, use: Ingredients) -> Tensor:
     return largest(*errors)
 
 
-@identity(
-    "C samples are unbiased",
-    "ours",
-    "the mean of G over all draws of C other inputs is G",
-    ("mean-of-logs",),
-)
+@identity("C samples are unbiased", "ours", ("mean-of-logs",))
 def samples_are_unbiased(world: World, use: Ingredients) -> Tensor:
+    """The mean of G over all draws of C other inputs is G."""
     teacher = use.posterior(world)
     errors = []
     for z, x in pairs(world):
@@ -111,13 +93,9 @@ def samples_are_unbiased(world: World, use: Ingredients) -> Tensor:
     return largest(*errors)
 
 
-@identity(
-    "variance of C samples",
-    "ours",
-    "Var G = sigma^2 / C * (M - C) / (M - 1) for C of M inputs drawn without replacement",
-    ("mean-of-logs", "without-replacement"),
-)
+@identity("variance of C samples", "ours", ("mean-of-logs", "without-replacement"))
 def variance_of_samples(world: World, use: Ingredients) -> Tensor:
+    """Var G = sigma^2 / C * (M - C) / (M - 1) for C of M inputs drawn without replacement."""
     teacher = use.posterior(world)
     errors = [torch.zeros(1, dtype=teacher.dtype)]
     for z, x in pairs(world):
@@ -130,13 +108,11 @@ def variance_of_samples(world: World, use: Ingredients) -> Tensor:
     return largest(*errors)
 
 
-@identity(
-    "log of a mean",
-    "ours",
-    "the log of the mean over C inputs equals G at C=1, rises with C, and reaches log E p_T only at C=M: biased between",
-    ("log-of-mean", "without-replacement"),
-)
+@identity("log of a mean", "ours", ("log-of-mean", "without-replacement"))
 def log_of_a_mean(world: World, use: Ingredients) -> Tensor:
+    """The log of the mean over C inputs equals G at C=1, rises with C, and reaches log E p_T only at C=M: biased
+    between.
+    """
     teacher = use.posterior(world)
     errors = []
     for z, x in pairs(world):
@@ -145,7 +121,7 @@ def log_of_a_mean(world: World, use: Ingredients) -> Tensor:
             torch.stack([use.log_mean(teacher[z, list(s)]) for s in use.subsets(others, count)]).mean(dim=0)
             for count in range(1, len(others) + 1)
         ]
-        rising = [above(earlier - later) for earlier, later in zip(expected, expected[1:], strict=False)]
+        rising = [above(earlier - later) for earlier, later in pairwise(expected)]
         exact = teacher[z, others].exp().mean(dim=0).log()
         errors += [expected[0] - teacher[z, others].mean(dim=0), expected[-1] - exact, *rising]
     return largest(*errors)
@@ -168,13 +144,9 @@ def infonce(logp_XN: Tensor, count: int, use: Ingredients) -> Tensor:
     return torch.stack(scores).mean()
 
 
-@identity(
-    "InfoNCE is below",
-    "ours",
-    "the log-of-mean contrast is a lower bound of I(x; y) at fixed z, below log(C+1), rising, exact with all inputs",
-    ("log-of-mean", "without-replacement"),
-)
+@identity("InfoNCE is below", "ours", ("log-of-mean", "without-replacement"))
 def infonce_is_below(world: World, use: Ingredients) -> Tensor:
+    """The log-of-mean contrast bounds I(x; y) at fixed z from below, under log(C+1), rising, exact with all inputs."""
     errors = []
     for logp_XN in response_logps(world, use):
         true = information(logp_XN)
@@ -185,14 +157,11 @@ def infonce_is_below(world: World, use: Ingredients) -> Tensor:
     return largest(*errors)
 
 
-@identity(
-    "S is CLUB, above",
-    "ours",
-    "E sum_t S_t over all inputs is the CLUB bound, I(x; y) + E_{x'} KL(p(y) || p_T(y | x')); leaving the own input out "
-    "scales it by M / (M - 1)",
-    ("mean-of-logs", "unrelated-inputs"),
-)
+@identity("S is CLUB", "ours", ("mean-of-logs", "unrelated-inputs"))
 def specific_is_club(world: World, use: Ingredients) -> Tensor:
+    """E sum_t S_t over all inputs is the CLUB bound, I(x; y) + E_{x'} KL(p(y) || p_T(y | x')); leaving the own input
+    out scales it by M / (M - 1).
+    """
     errors = []
     for teacher_X, logp_XN in zip(use.posterior(world), response_logps(world, use), strict=True):
         tokens_XNT = world.sampled(teacher_X)

@@ -46,14 +46,11 @@ def entropy(logp_V: Tensor) -> Tensor:
     return -(logp_V.exp() * logp_V).sum(dim=-1)
 
 
-@identity(
-    "flattening",
-    "ours",
-    "at a generic position the paper's form drives the teacher to p^((1 - a lambda)^n) after n rounds at EMA rate a: "
-    "entropy rises to log V",
-    ("target", "follow"),
-)
+@identity("flattening", "ours", ("target", "follow"))
 def flattening(world: World, use: Ingredients) -> Tensor:
+    """At a generic position the paper's form drives the teacher to p^((1 - a lambda)^n) after n rounds at EMA rate a:
+    entropy rises to log V.
+    """
     start = world.policy[0][:, 0]
     path = follow(start, "paper", LAM, ROUNDS, RATE, use)
     exponent = (1 - RATE * LAM) ** torch.arange(ROUNDS + 1, dtype=start.dtype)
@@ -61,26 +58,19 @@ def flattening(world: World, use: Ingredients) -> Tensor:
     return largest(path - expected, entropy(path).diff(dim=0).clamp(max=0))
 
 
-@identity(
-    "guided holds still",
-    "ours",
-    "at a generic position where feedback is silent, `guided` and `feedback_contrast` leave the teacher as it was",
-    ("form",),
-)
+@identity("guided holds still", "ours", ("form",))
 def guided_holds_still(world: World, use: Ingredients) -> Tensor:
+    """At a generic position where feedback is silent, `guided` and `feedback_contrast` leave the teacher as it was."""
     start = world.policy[0][:, 0]
     forms = ("guided", "feedback_contrast")
     return largest(*(follow(start, form, 1.0, ROUNDS, RATE, use) - start for form in forms))
 
 
-@identity(
-    "boilerplate drift",
-    "ours",
-    "where feedback tilts a generic position by L: plain and guided drift by a L each round, without end; paper stops at "
-    "L^((1-lambda)/lambda); feedback_contrast drifts by a (1-lambda) L, not at all at lambda 1",
-    ("target", "form", "follow"),
-)
+@identity("boilerplate drift", "ours", ("target", "form", "follow"))
 def boilerplate_drift(world: World, use: Ingredients) -> Tensor:
+    """Where feedback tilts a generic position by L: plain and guided drift by a L each round, without end; paper
+    stops at L^((1-lambda)/lambda); feedback_contrast drifts by a (1-lambda) L, not at all at lambda 1.
+    """
     start, tilt = world.policy[0][:, 0], world.policy[-1][:, 0].flip(-1) / 10
     rounds = torch.arange(ROUNDS + 1, dtype=start.dtype)[:, None, None]
     kept = (1 - RATE * LAM) ** rounds

@@ -34,42 +34,42 @@ class World:
     feedbacks: tuple[str, ...] = ()
 
     @property
-    def X(self) -> int:  # noqa: N802 - axes are capital letters everywhere
+    def X(self) -> int:
         """Inputs."""
         return self.policy[0].shape[0]
 
     @property
-    def V(self) -> int:  # noqa: N802
+    def V(self) -> int:
         """Tokens."""
         return self.policy[0].shape[-1]
 
     @property
-    def T(self) -> int:  # noqa: N802
+    def T(self) -> int:
         """Steps of a response."""
         return len(self.policy)
 
     @property
-    def Z(self) -> int:  # noqa: N802
+    def Z(self) -> int:
         """Feedback values."""
         return self.logp_feedback_XNZ.shape[-1]
 
     @cached_property
-    def responses_NT(self) -> Tensor:  # noqa: N802
+    def responses_NT(self) -> Tensor:
         """Return every response as token numbers, in lexicographic order."""
         return torch.cartesian_prod(*[torch.arange(self.V)] * self.T).reshape(-1, self.T)
 
     @cached_property
-    def student_XNTV(self) -> Tensor:  # noqa: N802
+    def student_XNTV(self) -> Tensor:
         """Return log p(v | x, y_<t) along every response."""
         return self.along(self.policy)
 
     @cached_property
-    def logp_XN(self) -> Tensor:  # noqa: N802
+    def logp_XN(self) -> Tensor:
         """Return log p(y | x)."""
         return self.sampled(self.student_XNTV).sum(dim=-1)
 
     @cached_property
-    def filtered_ZXNS(self) -> Tensor:  # noqa: N802
+    def filtered_ZXNS(self) -> Tensor:
         """Return log p(z | x, y_<=s) for s = 0..T, from the feedback model alone; s = 0 is log p(z | x)."""
         probability_XN = self.logp_XN.exp()
         joint_XNZ = (self.logp_XN.unsqueeze(-1) + self.logp_feedback_XNZ).exp()
@@ -82,9 +82,14 @@ class World:
         return torch.stack(columns, dim=-1).permute(2, 0, 1, 3)
 
     @property
-    def pmi_ZXN(self) -> Tensor:  # noqa: N802
+    def pmi_ZXN(self) -> Tensor:
         """Return pMI(y; z | x) = log p(z | x, y) - log p(z | x), from the feedback model alone."""
         return self.logp_feedback_XNZ.permute(2, 0, 1) - self.filtered_ZXNS[..., 0]
+
+    @cached_property
+    def teacher_ZXNTV(self) -> Tensor:
+        """Return log p_T(v | x, y_<t, z) of the exact posterior teacher."""
+        return posterior(self)
 
     def with_policy(self, policy: tuple[Tensor, ...]) -> World:
         """Return the same environment met by another policy."""
@@ -107,7 +112,7 @@ class World:
 
 
 def posterior(world: World) -> Tensor:
-    """Return log P(v | x, y_<t, z), the exact Bayes posterior of the policy under the feedback model: (Z, X, N, T, V)."""
+    """Return log P(v | x, y_<t, z), the Bayes posterior of the policy under the feedback model: (Z, X, N, T, V)."""
     joint_XNZ = (world.logp_XN.unsqueeze(-1) + world.logp_feedback_XNZ).exp()
     tables = []
     for t in range(world.T):

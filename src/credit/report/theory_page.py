@@ -1,0 +1,127 @@
+"""The page of `credit verify`: the table of identities, and the figures that show what they mean."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from credit.report.plots import MARKS, STYLE, bars, lines, standalone
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure: file name, title, what it shows, and the drawing."""
+
+    name: str
+    title: str
+    caption: str
+    drawing: Markup
+
+
+def figures(curves: Mapping[str, Any]) -> list[Figure]:
+    """Draw every figure from the numbers of `credit.theory.curves.collect`."""
+    drawn = []
+
+    def add(name: str, title: str, caption: str, drawing: Markup) -> None:
+        drawn.append(Figure(name, title, caption, drawing))
+
+    paid, columns = curves["token-credit"], ("r", "S", "R paper", "R guided")
+    response = paid[0]
+    groups = [(str(word), [response[name][i] for name in columns]) for i, word in enumerate(response["tokens"])]
+    title = "What three tokens are paid"
+    add(
+        "token-credit", title,
+        "“clearly paris .” for “capital of France?”, after praise; λ 0.3. “clearly” earns r under any question, so its "
+        "S is 0; “paris” earns S. Subtracting λG lifts every token of the paper's form: differences count.",
+        bars(title, "nats", groups, columns),
+    )  # fmt: skip
+    title = "The reward is a step of belief"
+    add(
+        "belief", title,
+        "Probability of praise after each token, summed over all ways to go on. r is the step of its logarithm; the "
+        "closer moves nothing and earns nothing.",
+        lines(title, "tokens read", "p(praise)", curves["belief"]),
+    )  # fmt: skip
+    title = "Estimating G from C unrelated inputs"
+    add(
+        "estimates", title,
+        "Average over a random world with seven other inputs. The mean of logs is unbiased from C = 1 on; the log of a "
+        "mean estimates another quantity, and another one for every C.",
+        lines(title, "C", "nats", curves["estimates"]),
+    )  # fmt: skip
+    title = "Two contrasts, two bounds"
+    add(
+        "bounds", title,
+        "What S adds up to (mean of logs) bounds the information about the input from above, InfoNCE (log of mean) "
+        "from below. The upper bound is loose: S tells how a response separates inputs, not how many nats it carries.",
+        lines(title, "unrelated inputs", "nats", curves["bounds"]),
+    )  # fmt: skip
+    title = "Immediate credit is not the gradient of the sum"
+    add(
+        "gradients", title,
+        "Cosine with the exact gradient of E sum R, averaged over inputs and feedback of a random world. Immediate "
+        "credit is the gradient of a divergence at fixed prefixes, and departs as λ grows.",
+        lines(title, "λ", "cosine", curves["gradients"]),
+    )  # fmt: skip
+    title = "A generic position flattens under the paper's form"
+    add(
+        "flattening", title,
+        "Entropy where no input matters and feedback is silent, as the teacher follows the student (EMA rate 0.2 per "
+        "round, student at its target). Plain self-distillation and feedback_contrast leave it alone as guided does.",
+        lines(title, "rounds", "nats", curves["flattening"]),
+    )  # fmt: skip
+    title = "Boilerplate that feedback favours under any question"
+    add(
+        "drift", title,
+        "Probability of the favoured token. Plain self-distillation goes where guided goes. The paper's form slows the "
+        "drift and stops short of certainty; feedback_contrast at λ 1 does not move.",
+        lines(title, "rounds", "probability", curves["drift"]),
+    )  # fmt: skip
+    return drawn
+
+
+def write_verification(
+    folder: Path,
+    rows: Sequence[Mapping[str, Any]],
+    claims: Mapping[str, tuple[str, Sequence[str]]],
+    curves: Mapping[str, Any],
+    breaks: Mapping[str, str],
+    broken: str | None = None,
+) -> Path:
+    """Write `verify.json`, `verify.html` and one .svg per figure; return the path of the page.
+
+    Args:
+        folder: made if it does not exist.
+        rows: `name`, `source`, `error` (None when it was no number), `tolerance`, `passed`.
+        claims: what each row states, and the ingredients it rests on.
+        curves: the numbers of the figures.
+        breaks: what each ingredient becomes when it is spoiled.
+        broken: the ingredient that was spoiled for this table.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = figures(curves)
+    for figure in drawn:
+        (folder / f"{figure.name}.svg").write_text(standalone(figure.drawing), encoding="utf-8")
+    (folder / "verify.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    environment = Environment(
+        loader=PackageLoader("credit.report", "."), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    page = environment.get_template("verify.html").render(
+        rows=[(row, *claims[row["name"]]) for row in rows],
+        failed=[row["name"] for row in rows if not row["passed"]],
+        tolerance=max(row["tolerance"] for row in rows),
+        figures=drawn,
+        broken=broken,
+        breaks=breaks,
+        style=Markup(STYLE + MARKS),
+    )
+    path = folder / "verify.html"
+    path.write_text(page, encoding="utf-8")
+    return path
