@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-TOKEN_COLUMNS = ("logp_student", "logp_teacher", "r", "S", "G", "R")
-"""Per-token numbers in nats; NaN where a quantity does not exist (no teacher, no negative)."""
+TOKEN_COLUMNS = ("logp_student", "logp_teacher", "logp_teacher_nofeedback", "r", "S", "G", "R")
+"""Per-token numbers in nats; NaN where a quantity does not exist (no teacher, no negative, no weights of its own)."""
 
 
 def write_token_credit(path: Path, rollouts: list[dict[str, Any]]) -> None:
     """Write rollouts to `path`.
 
     Each holds `step`, `row`, `group`, `prompt`, `completion`, `score`, `solution`, `feedback`, `negatives` (texts of
-    x'), `tokens`, `token_ids`, and the lists named in `TOKEN_COLUMNS`.
+    x'), `tokens`, `token_ids`, `ends` (where each token ends in `completion`, in characters; None when the tokens do
+    not spell it), and the lists named in `TOKEN_COLUMNS`.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -27,6 +28,7 @@ def write_token_credit(path: Path, rollouts: list[dict[str, Any]]) -> None:
             ("negatives", pa.list_(pa.string())),
             ("tokens", pa.list_(pa.string())),
             ("token_ids", pa.list_(pa.int64())),
+            ("ends", pa.list_(pa.int64())),
         ]
         + [(name, pa.list_(pa.float32())) for name in TOKEN_COLUMNS]
     )

@@ -290,13 +290,12 @@ class Experiment:
         return records
 
     def _write_eval(self, before: list[dict[str, Any]], after: list[dict[str, Any]]) -> dict[str, Any]:
-        from credit.credit_log import read_token_credit
+        from credit.diagnostics import read_rollouts
         from credit.evaluate import changed_examples, compare, summarise
 
         extras = getattr(self.task, "extras", lambda records: {})
-        credit_extras = getattr(self.task, "credit_extras", lambda rollouts: {})
         logged = sorted((self.run / "credit").glob("*.parquet"))
-        first, last = (credit_extras(read_token_credit(f)) for f in (logged[0], logged[-1])) if logged else ({}, {})
+        first, last = (self._credit_extras(read_rollouts(f)) for f in (logged[0], logged[-1])) if logged else ({}, {})
         result = {
             "settings": {
                 **asdict(self.eval_options),
@@ -311,6 +310,13 @@ class Experiment:
         }
         self.run.write_json("eval.json", result)
         return result
+
+    def _credit_extras(self, rollouts: Any) -> dict[str, float | None]:
+        from credit.diagnostics import diagnose
+
+        summary = diagnose(rollouts, self.task)["summary"]
+        shown = ("credit_on_answer_tokens", "answer_tokens", "credit_on_generic_tokens", "generic_tokens")
+        return {name: None if summary[name] is None else summary[name]["mean"] for name in shown}
 
     def _write_status(self, status: str, error: BaseException | None = None) -> None:
         self.run.write_json(

@@ -149,6 +149,16 @@ def token_credit(
     return in_chunks(chunk, options.chunk_tokens, hidden_ND, labels_N, *views.tensors())
 
 
+@torch.no_grad()
+def token_logps(hidden_ND: Tensor, labels_N: Tensor, head: Head, chunk_tokens: int) -> Tensor:
+    """Return the log-probability of the N sampled tokens, in nats."""
+
+    def chunk(h, labels):
+        return {"logp": head.logps(h).gather(-1, labels[:, None]).squeeze(-1)}
+
+    return in_chunks(chunk, chunk_tokens, hidden_ND, labels_N)["logp"]
+
+
 class _Contrast:
     """Teacher log-probabilities of one chunk: own input (N, V) and unrelated inputs (C, N, V)."""
 

@@ -25,6 +25,25 @@ def bootstrap_mean(values: Sequence[float], seed: int = 0) -> dict[str, float]:
     return {"n": len(array), "mean": float(array.mean()), "low": float(low), "high": float(high)}
 
 
+def bootstrap_ratio(parts: Sequence[float], wholes: Sequence[float], seed: int = 0) -> dict[str, float]:
+    """Return n, the share sum(parts) / sum(wholes), and its percentile interval over prompts.
+
+    Raises:
+        ValueError: there are no values, or nothing to take a share of.
+    """
+    if len(parts) != len(wholes):
+        raise ValueError(f"parts and wholes differ in number: {len(parts)} and {len(wholes)}.")
+    array = np.asarray([parts, wholes], dtype=np.float64)
+    if not array[1].sum() > 0:
+        raise ValueError("nothing to take a share of.")
+    draws = np.random.default_rng(seed).integers(0, array.shape[1], (RESAMPLES, array.shape[1]))
+    drawn = array[:, draws].sum(axis=-1)
+    shares = drawn[0][drawn[1] > 0] / drawn[1][drawn[1] > 0]
+    low, high = np.quantile(shares, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    mean = array[0].sum() / array[1].sum()
+    return {"n": array.shape[1], "mean": float(mean), "low": float(low), "high": float(high)}
+
+
 def paired_difference(before: Sequence[float], after: Sequence[float], seed: int = 0) -> dict[str, float]:
     """Return the mean of after - before over the same prompts, with its interval."""
     if len(before) != len(after):

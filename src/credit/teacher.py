@@ -88,6 +88,14 @@ class Teacher:
             parameter.copy_(weights[name])
 
 
+def read_weights(folder: str | Path) -> dict[str, Tensor] | None:
+    """Return the teacher's parameters saved beside a checkpoint; None when the student itself was the teacher."""
+    from safetensors.torch import load_file
+
+    path = Path(folder) / _WEIGHTS
+    return load_file(path) if path.exists() else None
+
+
 def _frozen_copy(student: nn.Module) -> nn.Module:
     # An instance-level `forward` (TRL's fused head, ours) closes over the student: a copy that kept it would run the
     # student's weights. The copy gets a clean one of its own.

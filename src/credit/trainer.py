@@ -33,9 +33,11 @@ from credit import _trl
 from credit.config import CreditConfig
 from credit.context import DEFAULT_TEMPLATE, TeacherTemplate, completion_text, strip_thinking
 from credit.credit_log import TOKEN_COLUMNS, write_token_credit
+from credit.diagnostics.offsets import token_ends
+from credit.diagnostics.sampled import token_metrics
 from credit.feedback import AsyncFeedbackReward, FeedbackReward, merge_feedback
 from credit.health import COUNTED, IdleWatch, counts
-from credit.kernel import Views, token_credit, vocabulary_loss
+from credit.kernel import Views, token_credit, token_logps, vocabulary_loss
 from credit.methods import get_method
 from credit.rewards import token_advantages
 from credit.rundir import COMPLETE
@@ -304,10 +306,25 @@ class CreditTrainer(_trl.GRPOTrainer):
             output["advantages"] = advantage_BT
             for name in ("teacher_hidden", "contrast_hidden", "nofeedback_hidden"):
                 output.pop(name, None)  # advantages are all the loss needs
-        for name in ("r", "S", "G", "R"):
-            self._log_mean(f"credit/{name}", credit_BT[name], active & ~credit_BT[name].isnan())
+        if self._logs_credit_now():
+            credit_BT["logp_teacher_nofeedback"] = self._without_feedback(prompts, output, active)
+        for name, (part_BT, whole_BT) in token_metrics(credit_BT, active).items():
+            self._metrics["train"][f"credit/{name}"].append(self._global_ratio(part_BT.sum(), whole_BT.sum()).item())
         if self._logs_credit_now() and self.accelerator.is_main_process:
             self._write_credit(credit_BT, output, plan, batch, rows)
+
+    def _without_feedback(self, prompts: list[list[int]], output: dict[str, Any], active: Tensor) -> Tensor:
+        """Log-probabilities of the teacher's own weights without feedback; NaN where it has none of its own."""
+        logp_BT = torch.full(active.shape, torch.nan, device=active.device)
+        assert self.teacher is not None
+        assert self._teacher_head is not None
+        if self.teacher.kind == "live":
+            return logp_BT
+        hidden_BTD = self._hidden(self.teacher.model, prompts, output)
+        labels_N = output["completion_ids"][active]
+        return logp_BT.masked_scatter(
+            active, token_logps(hidden_BTD[active], labels_N, self._teacher_head, self.args.chunk_tokens)
+        )
 
     def _write_credit(
         self, credit_BT: dict[str, Tensor], output: dict[str, Any], plan: Plan, batch: Batch, rows: range
@@ -318,14 +335,16 @@ class CreditTrainer(_trl.GRPOTrainer):
         rollouts = []
         for i in order[: self.args.credit_log_rollouts]:
             ids = output["completion_ids"][i][output["completion_mask"][i].bool()].tolist()
+            text = completion_text(self._graded.completions[i])
             rollouts.append(
                 {
                     "step": self.state.global_step,
                     "row": rows[i],
                     "score": self._graded.all_scores[rows[i]],
-                    "completion": completion_text(self._graded.completions[i]),
+                    "completion": text,
                     "token_ids": ids,
                     "tokens": self._text.convert_ids_to_tokens(ids),
+                    "ends": token_ends(ids, lambda x: self._text.decode(x, skip_special_tokens=True), text),
                     **describe(plan, batch, i, rows[i]),
                     **{name: credit_BT[name][i, : len(ids)].tolist() for name in TOKEN_COLUMNS},
                 }
@@ -388,10 +407,12 @@ class CreditTrainer(_trl.GRPOTrainer):
 
     # -- metrics
 
-    def _global_mean(self, values: Tensor, where: Tensor) -> Tensor:
-        local = torch.stack([values[where].sum(), where.sum().to(values.dtype)])
-        totals: Any = self.accelerator.reduce(local, reduction="sum")
+    def _global_ratio(self, part: Tensor, whole: Tensor) -> Tensor:
+        totals: Any = self.accelerator.reduce(torch.stack([part, whole.to(part.dtype)]), reduction="sum")
         return totals[0] / totals[1]
+
+    def _global_mean(self, values: Tensor, where: Tensor) -> Tensor:
+        return self._global_ratio(values[where].sum(), where.sum())
 
     def _log_mean(self, name: str, values: Tensor, where: Tensor) -> None:
         """Mean over `where` on all ranks; NaN, which TRL leaves out of its averages, when there is nothing."""

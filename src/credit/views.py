@@ -75,9 +75,17 @@ class Planner:
     num_negatives: int
     without_feedback: bool
 
-    def plan(self, batch: Batch, rows: range, limit: int, seed: int) -> Plan:
-        """Plan the views of global `rows` with teacher prompts of at most `limit` tokens."""
-        plan = self._own_views(batch, rows, limit, seed)
+    def plan(self, batch: Batch, rows: range, limit: int, seed: int, contexts: Sequence[Context] | None = None) -> Plan:
+        """Plan the views of global `rows` with teacher prompts of at most `limit` tokens.
+
+        Args:
+            batch: the rollouts of all ranks.
+            rows: those of this rank.
+            limit: longest teacher prompt in tokens.
+            seed: of siblings and negatives.
+            contexts: (solution, feedback) of each of `rows` where they are known; without them siblings are chosen.
+        """
+        plan = self._own_views(batch, rows, limit, contexts or self._choose(batch, rows, seed))
         if not self.num_negatives:
             return plan
         lengths = self._prompt_lengths(batch.prompts)
@@ -98,11 +106,11 @@ class Planner:
                 plan.nofeedback.append(self._render(prompts, [(None, None)] * len(prompts)))
         return plan
 
-    def _own_views(self, batch: Batch, rows: range, limit: int, seed: int) -> Plan:
+    def _choose(self, batch: Batch, rows: range, seed: int) -> list[Context]:
         members: dict[int, list[int]] = {}
         for row, group in enumerate(batch.groups):
             members.setdefault(group, []).append(row)
-        contexts = [
+        return [
             choose_context(
                 row,
                 members[batch.groups[row]],
@@ -114,8 +122,10 @@ class Planner:
             )
             for row in rows
         ]
+
+    def _own_views(self, batch: Batch, rows: range, limit: int, contexts: Sequence[Context]) -> Plan:
         prompts = [batch.prompts[row] for row in rows]
-        plan = Plan(contexts, self._render(prompts, contexts))
+        plan = Plan(list(contexts), self._render(prompts, contexts))
         for i, ids in enumerate(plan.own):
             if len(ids) > limit and any(contexts[i]):
                 plan.contexts[i], plan.own[i] = self._cut_to_fit(prompts[i], contexts[i], limit, len(ids) - limit)

@@ -16,6 +16,7 @@ TOKENS = 600
 LABELS = {
     "logp_student": "log p student",
     "logp_teacher": "log p teacher",
+    "logp_teacher_nofeedback": "the same, no feedback",
     "r": "r",
     "S": "S",
     "G": "G",

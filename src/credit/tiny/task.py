@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any
 
-from credit.contrast import prompt_key
 from credit.tasks.base import Grade, Row
 from credit.tiny.families import FAMILIES, Item, split_words
+from credit.tiny.families.base import WORD
 
 SIZES = {"train": 1024, "validation": 128, "test": 256}
 LEAK_PHRASES = ("as shown above", "as noted above", "given the feedback")
@@ -70,6 +70,10 @@ def bearing_words(row: Row, completion: str) -> list[int]:
     return FAMILIES[row["family"]].bearing(row, completion)
 
 
+def _word_spans(text: str) -> list[tuple[int, int]]:
+    return [found.span() for found in WORD.finditer(text)]
+
+
 class TinyTask:
     """Four families, interleaved, so that every batch mixes them."""
 
@@ -114,21 +118,18 @@ class TinyTask:
             "boilerplate_leak": sum(leaked) / len(leaked) if leaked else None,
         }
 
-    def credit_extras(self, rollouts: list[dict[str, Any]]) -> dict[str, float | None]:
-        """Return the share of |R| on answer-bearing tokens, and the share of tokens they are, over logged rollouts."""
-        family_of = {prompt_key(row["prompt"]): row for row in self.rows("train")}
-        on, total, tokens, bearing_tokens = 0.0, 0.0, 0, 0
-        for rollout in rollouts:
-            row = family_of.get(rollout["prompt"])
-            credit = rollout["R"]
-            if row is None or any(c != c for c in credit):  # NaN: no teacher
-                continue
-            bearing = set(bearing_words(row, rollout["completion"]))
-            on += sum(abs(c) for t, c in enumerate(credit) if t in bearing)
-            total += sum(abs(c) for c in credit)
-            tokens += len(credit)
-            bearing_tokens += len([t for t in bearing if t < len(credit)])
-        return {
-            "credit_on_answer_tokens": on / total if total else None,
-            "answer_tokens": bearing_tokens / tokens if tokens else None,
-        }
+    def bearing(self, row: Row, completion: str) -> list[tuple[int, int]]:
+        """Return the spans of the text that carry the answer."""
+        spans = _word_spans(completion)
+        return [spans[i] for i in bearing_words(row, completion)]
+
+    def first_error(self, row: Row, completion: str) -> int | None:
+        """Return where the first wrong word starts; None when there is none, or the family cannot tell."""
+        word = FAMILIES[row["family"]].first_error(row, completion)
+        return None if word is None else _word_spans(completion)[word][0]
+
+    def choices(self, row: Row, completion: str) -> tuple[list[str], int | None] | None:
+        """Return the options of a multiple-choice item and where the response names a unit first; None for others."""
+        options = json.loads(row["meta"]).get("options")
+        named = self.bearing(row, completion)
+        return None if options is None else (options, named[0][0] if named else None)

@@ -79,6 +79,10 @@ class Family(Protocol):
         """Return the word positions that carry the answer, as opposed to the words around it."""
         ...
 
+    def first_error(self, row: Row, completion: str) -> int | None:
+        """Return the position of the first wrong word; None when there is none, or it cannot be told."""
+        ...
+
 
 def split_words(text: str) -> list[str]:
     """Split a text into words, exactly as the tokenizer does."""

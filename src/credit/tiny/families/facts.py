@@ -99,3 +99,9 @@ def bearing(row: Row, completion: str) -> list[int]:
     """Return the positions of units."""
     units = set(UNITS.values())
     return [i for i, word in enumerate(split_words(completion)) if word in units]
+
+
+def first_error(row: Row, completion: str) -> int | None:
+    """Return the position of the first unit that is not the right one."""
+    said = split_words(completion)
+    return next((i for i in bearing(row, completion) if said[i] != row["answer"]), None)

@@ -118,3 +118,13 @@ def bearing(row: Row, completion: str) -> list[int]:
     """Return the positions of the places reached (start and directions are copied from the prompt)."""
     said = split_words(completion)
     return [i for i, word in enumerate(said) if word in PLACES and (i == 0 or said[i - 1] != "from")]
+
+
+def first_error(row: Row, completion: str) -> int | None:
+    """Return the position of the first wrong place of a written walk, else that of a wrong answer."""
+    meta, said = json.loads(row["meta"]), split_words(completion)
+    right = [*meta["places"], row["answer"]] if _written_walk(meta, said) else [row["answer"]]
+    stated = bearing(row, completion)
+    if len(stated) != len(right):
+        return None
+    return next((i for i, place in zip(stated, right, strict=True) if said[i] != place), None)

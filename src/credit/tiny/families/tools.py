@@ -175,3 +175,16 @@ def bearing(row: Row, completion: str) -> list[int]:
         for i, word in enumerate(said)
         if word in TOOLS or word in _NAMES or (i > 0 and said[i - 1] == ":" and word not in "{},:")
     ]
+
+
+def first_error(row: Row, completion: str) -> int | None:
+    """Return the position of the first wrong tool, argument name or value."""
+    meta, said = json.loads(row["meta"]), split_words(completion)
+    wanted = meta["arguments"]
+    for i in bearing(row, completion):
+        value = i > 1 and said[i - 1] == ":"
+        if value and wanted.get(said[i - 2]) != said[i]:
+            return i
+        if not value and said[i] != meta["tool"] and said[i] not in wanted:
+            return i
+    return None

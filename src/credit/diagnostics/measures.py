@@ -1,0 +1,137 @@
+"""The numbers of one response, from its token credit. What does not exist is None, and why is said: never a zero."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+GENERIC_NATS = math.log(2)
+"""A token counts as input-generic when its own input makes it at most twice, and at least half, as likely: |S| <= log 2
+(ours)."""
+
+SCORES = ("r", "S", "R")
+"""What is asked to point at the tokens that matter."""
+
+
+class OddRollout(ValueError):
+    """What is wrong with the numbers of one rollout."""
+
+
+@dataclass(frozen=True)
+class Measures:
+    """One response with a teacher, in nats where a unit is needed.
+
+    Attributes:
+        tokens: response tokens T.
+        pmi: sum of r, the pointwise mutual information of response and feedback as this student and teacher see it.
+        S, G, R: sums over the response; S and G are None without a negative.
+        weight_gap: sum of log p - log p_T0, what teacher weights of their own take from the pMI; None when not scored.
+        credit: sum of |R|.
+        generic_credit, generic_tokens: the part of it on input-generic tokens, and their number; None without S.
+        bearing_credit, bearing_tokens: the same for task-bearing tokens; None where the task knows none.
+        auroc_bearing: how well |r|, |S|, |R| rank task-bearing tokens above the others of the response.
+        auroc_error: how well -r, -S, -R rank the first wrong token above the others.
+    """
+
+    tokens: int
+    pmi: float
+    S: float | None
+    G: float | None
+    R: float
+    weight_gap: float | None
+    credit: float
+    generic_credit: float | None
+    generic_tokens: int | None
+    bearing_credit: float | None
+    bearing_tokens: int | None
+    auroc_bearing: dict[str, float | None]
+    auroc_error: dict[str, float | None]
+
+
+def measure(
+    rollout: Mapping[str, Any], bearing: Sequence[bool] | None = None, first_error: int | None = None
+) -> Measures | None:
+    """Measure one rollout; None when it had no teacher.
+
+    Args:
+        rollout: lists `r`, `R` and, where they exist, `S`, `G`, `logp_student`, `logp_teacher_nofeedback`: one number
+            per token of `token_ids` (or `tokens`). A list of NaN is a quantity that does not exist.
+        bearing: which tokens carry the task's answer, where the task knows.
+        first_error: the first wrong token, where the task knows and there is one.
+
+    Raises:
+        OddRollout: the response is empty, a list has another length, or a number is missing in the middle.
+    """
+    size = len(rollout.get("token_ids") or rollout.get("tokens") or rollout.get("r") or [])
+    if size == 0:
+        raise OddRollout("the response is empty")
+    r = column(rollout, "r", size)
+    if r is None:
+        return None
+    credit = column(rollout, "R", size)
+    if credit is None:
+        raise OddRollout("there is r but no R")
+    specific, generic = column(rollout, "S", size), column(rollout, "G", size)
+    student, prior = column(rollout, "logp_student", size), column(rollout, "logp_teacher_nofeedback", size)
+    found = {"r": r, "S": specific, "R": credit}
+    is_generic = None if specific is None else np.abs(specific) <= GENERIC_NATS
+    marked = None if bearing is None else np.asarray(bearing, dtype=bool)
+    at_error = None if first_error is None else np.arange(size) == first_error
+    sizes = np.abs(credit)
+    return Measures(
+        tokens=size,
+        pmi=float(r.sum()),
+        S=None if specific is None else float(specific.sum()),
+        G=None if generic is None else float(generic.sum()),
+        R=float(credit.sum()),
+        weight_gap=None if student is None or prior is None else float((student - prior).sum()),
+        credit=float(sizes.sum()),
+        generic_credit=None if is_generic is None else float(sizes[is_generic].sum()),
+        generic_tokens=None if is_generic is None else int(is_generic.sum()),
+        bearing_credit=None if marked is None else float(sizes[marked].sum()),
+        bearing_tokens=None if marked is None else int(marked.sum()),
+        auroc_bearing={n: auroc(None if v is None else np.abs(v), marked) for n, v in found.items()},
+        auroc_error={n: auroc(None if v is None else -v, at_error) for n, v in found.items()},
+    )
+
+
+def column(rollout: Mapping[str, Any], name: str, size: int) -> np.ndarray | None:
+    """Return a column as float64, or None when it does not exist for this rollout.
+
+    Raises:
+        OddRollout: it has another length than the response, or some of its numbers are not finite.
+    """
+    values = rollout.get(name)
+    if values is None:
+        return None
+    if len(values) != size:
+        raise OddRollout(f"{name} has {len(values)} values for {size} tokens")
+    try:
+        array = np.asarray([math.nan if value is None else value for value in values], dtype=np.float64)
+    except (TypeError, ValueError):
+        raise OddRollout(f"{name} holds something that is no number") from None
+    missing = ~np.isfinite(array)
+    if np.isnan(array).all():
+        return None
+    if missing.any():
+        first = int(missing.argmax())
+        raise OddRollout(
+            f"{name} is not a finite number at {int(missing.sum())} of {size} tokens (the first is token {first + 1}: "
+            f"{array[first]})"
+        )
+    return array
+
+
+def auroc(score: np.ndarray | None, positive: np.ndarray | None) -> float | None:
+    """Return the chance that a positive token scores above a negative one, ties counting half (Mann-Whitney).
+
+    None where the score or the marks do not exist, or all tokens are of one kind.
+    """
+    if score is None or positive is None or positive.all() or not positive.any():
+        return None
+    difference = score[positive][:, None] - score[~positive][None, :]
+    return float((difference > 0).mean() + 0.5 * (difference == 0).mean())

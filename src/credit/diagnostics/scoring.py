@@ -1,0 +1,205 @@
+"""Token credit of any rollouts under any model, with the trainer's own views and kernel; nothing is generated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from credit.config import CreditConfig
+from credit.context import DEFAULT_TEMPLATE, TeacherTemplate, completion_text, strip_thinking
+from credit.contrast import prompt_key
+from credit.credit_log import TOKEN_COLUMNS
+from credit.diagnostics.offsets import token_ends
+from credit.diagnostics.rollouts import Rollouts
+from credit.evaluate import prompt_ids
+from credit.kernel import LossOptions, Views, token_credit, token_logps
+from credit.methods import get_method
+from credit.scoring import check_head, head_of, response_hidden, with_response_head
+from credit.views import Batch, Plan, Planner, describe
+
+BATCH = 8
+"""Rollouts per forward pass."""
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """The options of `CreditConfig` that decide what a token earns; see `docs/options.md`."""
+
+    method: str
+    form: str
+    lam: float
+    num_negatives: int
+    contrast_floor: float
+    feedback_when: str
+    success_threshold: float
+    strip_solution_thinking: bool
+    max_teacher_prompt_length: int
+    chunk_tokens: int
+    cast_lm_head_to_fp32: bool
+    temperature: float
+    seed: int
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> ScoreOptions:
+        """Take what `settings` holds, for example a run's `config.yaml`, and the defaults of `CreditConfig` else."""
+        defaults = {f.name: f.default for f in fields(CreditConfig)}
+        chosen = cls(**{f.name: settings.get(f.name, defaults[f.name]) for f in fields(cls)})
+        if not get_method(chosen.method).needs_teacher:
+            raise ValueError(f"method={chosen.method!r} has no teacher, so no token earns credit. Use method='credit'.")
+        return chosen
+
+
+def score_rollouts(
+    model: Any,
+    tokenizer: Any,
+    rollouts: Rollouts,
+    options: ScoreOptions,
+    teacher: Any = None,
+    template: TeacherTemplate = DEFAULT_TEMPLATE,
+    template_options: Mapping[str, Any] | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Rollouts:
+    """Return the rollouts with token credit, in the format of `credit_log`.
+
+    Args:
+        model: the student, a causal language model.
+        tokenizer: its tokenizer.
+        rollouts: rows with `prompt` and `completion`, and where known `token_ids`, `score`, `feedback`, `solution`. If
+            no row has a `solution`, successful siblings of the same prompt are shown, as in training.
+        options: form, lambda, negatives.
+        teacher: a model with the teacher's own weights; without it the student's weights teach.
+        template: the teacher's words.
+        template_options: of the chat template.
+        progress: called with the number of rollouts done.
+    """
+    student_model, teacher_model = _ready(model, tokenizer), model if teacher is None else _ready(teacher, tokenizer)
+    texts = [row["completion"] for row in rollouts.rows]
+    ids = [_response_ids(row, tokenizer) for row in rollouts.rows]
+    problems = list(rollouts.problems)
+    if any(row.get("token_ids") is None for row in rollouts.rows):
+        problems.append(f"{rollouts.name} has no token_ids: completions were tokenised again, without an end token.")
+    batch = _batch(rollouts, texts, options)
+    contexts = None
+    if any(row.get("solution") for row in rollouts.rows):
+        contexts = [(row.get("solution") or None, row.get("feedback") or None) for row in rollouts.rows]
+    lam = options.lam if get_method(options.method).contrasts else 0.0
+    template_options = dict(template_options or {})
+    planner = Planner(
+        tokenize=lambda prompts: [prompt_ids(tokenizer, p, template_options) for p in prompts],
+        tokenizer=tokenizer,
+        template=template,
+        feedback_when=options.feedback_when,
+        num_negatives=options.num_negatives if lam > 0 else 0,
+        without_feedback=options.form == "feedback_contrast",
+    )
+    plan = planner.plan(batch, range(len(texts)), _limit(model, options, ids), options.seed, contexts)
+    plain = planner.tokenize(list(batch.prompts))
+    scorer = _Scorer(student_model, teacher_model, tokenizer, options, lam)
+    rows = []
+    for start in range(0, len(texts), BATCH):
+        part = [i for i in range(start, min(start + BATCH, len(texts))) if ids[i]]
+        columns = scorer.columns(part, plan, plain, ids) if part else {}
+        for i in range(start, min(start + BATCH, len(texts))):
+            place = part.index(i) if i in part else None
+            rows.append(
+                {
+                    **rollouts.rows[i],
+                    **describe(plan, batch, i, i),
+                    "row": i,
+                    "token_ids": ids[i],
+                    "tokens": tokenizer.convert_ids_to_tokens(ids[i]),
+                    "ends": token_ends(ids[i], lambda x: tokenizer.decode(x, skip_special_tokens=True), texts[i]),
+                    **{n: [] if place is None else columns[n][place][: len(ids[i])].tolist() for n in TOKEN_COLUMNS},
+                }
+            )
+        progress(min(BATCH, len(texts) - start))
+    return Rollouts(rollouts.name, rows, problems)
+
+
+class _Scorer:
+    """Columns of token credit for a few rollouts at a time."""
+
+    def __init__(self, student: Any, teacher: Any, tokenizer: Any, options: ScoreOptions, lam: float):
+        self.student, self.teacher, self.tokenizer, self.options, self.lam = student, teacher, tokenizer, options, lam
+        self.head = head_of(student, options.temperature, options.cast_lm_head_to_fp32)
+        self.teacher_head = head_of(teacher, options.temperature, options.cast_lm_head_to_fp32)
+        method = get_method(options.method)
+        assert method.target is not None
+        self.target = method.target
+        # Only the floor and the chunk size matter when tokens are scored; no loss is taken.
+        floor, chunk = options.contrast_floor, options.chunk_tokens
+        self.loss = LossOptions("reverse_kl", 0.5, "target", None, "exact", floor, chunk)
+
+    def columns(self, part: list[int], plan: Plan, plain: list[list[int]], ids: list[list[int]]) -> dict[str, Tensor]:
+        device = next(self.student.parameters()).device
+        width = max(len(ids[i]) for i in part)
+        ids_BT = torch.full((len(part), width), self.tokenizer.pad_token_id, device=device)
+        mask_BT = torch.zeros_like(ids_BT)
+        for place, i in enumerate(part):
+            ids_BT[place, : len(ids[i])] = torch.tensor(ids[i], device=device)
+            mask_BT[place, : len(ids[i])] = 1
+
+        def hidden(model: Any, views: list[list[int]]) -> Tensor:
+            pad = self.tokenizer.pad_token_id
+            return response_hidden(model, [views[i] for i in part], ids_BT, mask_BT, pad, len(part))
+
+        has_teacher = torch.tensor([any(plan.contexts[i]) for i in part], device=device)
+        where = mask_BT.bool() & has_teacher.unsqueeze(1)
+        labels_N = ids_BT[where]
+        views = Views(teacher_ND=hidden(self.teacher, plan.own)[where], lam=self.lam)
+        if plan.negatives is not None:
+            available = (plan.negatives[part] >= 0).to(device)
+            views.available_NC = available.unsqueeze(1).expand(*where.shape, -1)[where]
+            views.contrast_NCD = torch.stack([hidden(self.teacher, v)[where] for v in plan.contrast], dim=1)
+        if plan.nofeedback:
+            views.nofeedback_NCD = torch.stack([hidden(self.teacher, v)[where] for v in plan.nofeedback], dim=1)
+
+        def target(logp_teacher: Tensor, generic: Any, generic0: Any, lam: Any) -> Tensor:
+            return self.target(logp_teacher, generic, generic0, lam, self.options.form)
+
+        student_ND = hidden(self.student, plain)[where]
+        scores = token_credit(student_ND, labels_N, self.head, views, self.teacher_head, target, self.loss)
+        scores["logp_teacher_nofeedback"] = torch.full_like(scores["r"], torch.nan)
+        if self.teacher is not self.student:
+            prior_ND = hidden(self.teacher, plain)[where]
+            scores["logp_teacher_nofeedback"] = token_logps(
+                prior_ND, labels_N, self.teacher_head, self.options.chunk_tokens
+            )
+        missing = torch.full(where.shape, torch.nan, device=device)
+        return {name: missing.masked_scatter(where, scores[name]).cpu() for name in TOKEN_COLUMNS}
+
+
+def _ready(model: Any, tokenizer: Any) -> Any:
+    model.eval()
+    with_response_head(model)
+    check_head(model, len(tokenizer))
+    return model
+
+
+def _response_ids(row: Mapping[str, Any], tokenizer: Any) -> list[int]:
+    if row.get("token_ids") is not None:
+        return [int(i) for i in row["token_ids"]]
+    return tokenizer(row["completion"], add_special_tokens=False)["input_ids"] if row["completion"] else []
+
+
+def _batch(rollouts: Rollouts, texts: Sequence[str], options: ScoreOptions) -> Batch:
+    clean = strip_thinking if options.strip_solution_thinking else completion_text
+    prompts = [row["prompt"] for row in rollouts.rows]
+    groups: dict[str, int] = {}
+    return Batch(
+        prompts=prompts,
+        texts=[clean(text) for text in texts],
+        feedback=[row.get("feedback") or None for row in rollouts.rows],
+        succeeded=[(row.get("score") or 0.0) >= options.success_threshold for row in rollouts.rows],
+        groups=[groups.setdefault(prompt_key(prompt), len(groups)) for prompt in prompts],
+    )
+
+
+def _limit(model: Any, options: ScoreOptions, ids: Sequence[Sequence[int]]) -> int:
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    longest = options.max_teacher_prompt_length
+    return longest if positions is None else min(longest, positions - max(map(len, ids)))

@@ -1,0 +1,176 @@
+"""What token credit says about a set of rollouts: means over prompts with intervals, and every gap named."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from credit.contrast import prompt_key
+from credit.diagnostics.measures import SCORES, Measures, OddRollout, measure
+from credit.diagnostics.offsets import marked_tokens, token_at
+from credit.diagnostics.rollouts import Rollouts
+from credit.statistics import bootstrap_mean, bootstrap_ratio
+
+SUCCESS = 1.0
+NAMED = 5
+"""Problems of one kind spelled out; the rest is counted."""
+
+Estimate = dict[str, float | None]
+
+MEANING = {
+    "pmi": "pMI of response and feedback, nats per response: the sum of r",
+    "pmi_of_successes": "the same, responses that score a success",
+    "pmi_of_failures": "the same, all others with a score",
+    "r_per_token": "self-distillation reward log p_T - log p, nats per token",
+    "S_per_token": "input-specific part log p_T - G, nats per token",
+    "G_per_token": "input-generic part, nats per token",
+    "R_per_token": "credit as the method defines it, nats per token",
+    "weight_gap_per_token": "log p - log p_T0, nats per token: what the teacher's own weights take from r",
+    "credit_on_generic_tokens": "share of |R| on tokens the input hardly changes (|S| <= log 2)",
+    "generic_tokens": "share of tokens that are such: what even credit would give them",
+    "credit_on_answer_tokens": "share of |R| on tokens that carry the answer",
+    "answer_tokens": "share of tokens that do",
+    "auroc_answer_r": "how well |r| points at answer tokens (AUROC, 0.5 is chance)",
+    "auroc_answer_S": "how well |S| does",
+    "auroc_answer_R": "how well |R| does",
+    "auroc_error_r": "how well -r points at the first wrong token (AUROC)",
+    "auroc_error_S": "how well -S does",
+    "auroc_error_R": "how well -R does",
+}
+"""Every number of the summary, in the order it is shown."""
+
+
+def diagnose(rollouts: Rollouts | Sequence[Mapping[str, Any]], task: Any = None) -> dict[str, Any]:
+    """Measure scored rollouts; see `docs/diagnostics.md` for every number.
+
+    Args:
+        rollouts: rows with token credit, as written by training or by `score_rollouts`.
+        task: where it knows them, `bearing(row, completion)` gives the spans of the text that carry the answer,
+            `first_error(row, completion)` the place of the first wrong one, `rows(split)` the rows to find.
+
+    Returns:
+        `counts`, `summary` (name -> estimate with n, mean, low, high over prompts; None where a quantity does not
+        exist), `responses` (the numbers of each), `problems` (sentences).
+    """
+    if not isinstance(rollouts, Rollouts):
+        rollouts = Rollouts("rollouts", [dict(row) for row in rollouts])
+    known = _Task(task)
+    counts: Counter[str] = Counter(responses=len(rollouts.rows))
+    problems, responses, measured, odd = list(rollouts.problems), [], [], []
+    for index, row in enumerate(rollouts.rows):
+        try:
+            bearing, error = known.marks(row)
+            found = measure(row, bearing, error)
+        except OddRollout as problem:
+            counts["odd"] += 1
+            odd.append(f"{rollouts.where(index)}: {problem}; left out.")
+            continue
+        if found is None:
+            counts["without_teacher"] += 1
+            continue
+        counts["measured"] += 1
+        counts["tokens"] += found.tokens
+        counts["without_negative"] += found.S is None
+        counts["without_task_knowledge"] += bearing is None
+        measured.append((prompt_key(row.get("prompt") or ""), row.get("score"), found))
+        place = {"file": rollouts.name, "row": index + 1, "step": row.get("step"), "score": row.get("score")}
+        responses.append({**place, **asdict(found)})
+    problems += odd[:NAMED] + ([f"{len(odd) - NAMED} more responses are left out like these."] if odd[NAMED:] else [])
+    problems += known.problems
+    if not measured:
+        problems.append("No response has a teacher: nothing can be measured.")
+    return {"counts": dict(counts), "summary": _summary(measured), "responses": responses, "problems": problems}
+
+
+def _summary(measured: list[tuple[str, Any, Measures]]) -> dict[str, Estimate | None]:
+    def mean(value: Callable[[Measures], float | None], keep: Callable[[Any], bool] = lambda score: True) -> Any:
+        by_prompt: dict[str, list[float]] = {}
+        for key, score, found in measured:
+            number = value(found)
+            if number is not None and keep(score):
+                by_prompt.setdefault(key, []).append(number)
+        return estimate(bootstrap_mean([math.fsum(v) / len(v) for v in by_prompt.values()])) if by_prompt else None
+
+    def share(part: Callable[[Measures], float | None], whole: Callable[[Measures], float]) -> Any:
+        by_prompt: dict[str, list[tuple[float, float]]] = {}
+        for key, _, found in measured:
+            number = part(found)
+            if number is not None:
+                by_prompt.setdefault(key, []).append((number, whole(found)))
+        sums = [tuple(map(math.fsum, zip(*pairs, strict=True))) for pairs in by_prompt.values()]
+        if not sums or not sum(whole for _, whole in sums) > 0:
+            return None
+        return estimate(bootstrap_ratio([part for part, _ in sums], [whole for _, whole in sums]))
+
+    def per_token(name: str) -> Callable[[Measures], float | None]:
+        def value(found: Measures) -> float | None:
+            total = getattr(found, name)
+            return None if total is None else total / found.tokens
+
+        return value
+
+    summary = {
+        "pmi": mean(lambda m: m.pmi),
+        "pmi_of_successes": mean(lambda m: m.pmi, lambda score: score is not None and score >= SUCCESS),
+        "pmi_of_failures": mean(lambda m: m.pmi, lambda score: score is not None and score < SUCCESS),
+        **{f"{label}_per_token": mean(per_token(name)) for label, name in
+           (("r", "pmi"), ("S", "S"), ("G", "G"), ("R", "R"), ("weight_gap", "weight_gap"))},
+        "credit_on_generic_tokens": share(lambda m: m.generic_credit, lambda m: m.credit),
+        "generic_tokens": share(lambda m: m.generic_tokens, lambda m: m.tokens),
+        "credit_on_answer_tokens": share(lambda m: m.bearing_credit, lambda m: m.credit),
+        "answer_tokens": share(lambda m: m.bearing_tokens, lambda m: m.tokens),
+    }  # fmt: skip
+    for name in SCORES:
+        summary[f"auroc_answer_{name}"] = mean(lambda m, name=name: m.auroc_bearing[name])
+        summary[f"auroc_error_{name}"] = mean(lambda m, name=name: m.auroc_error[name])
+    return {name: summary[name] for name in MEANING}
+
+
+def estimate(found: Mapping[str, float]) -> Estimate:
+    """Drop the interval of a single prompt: resampling it would draw one of no width."""
+    return {**found, "low": None, "high": None} if found["n"] == 1 else {**found}
+
+
+class _Task:
+    """What a task knows about the text of a response, put on its tokens."""
+
+    def __init__(self, task: Any):
+        self.bearing = getattr(task, "bearing", None)
+        self.first_error = getattr(task, "first_error", None)
+        self.problems: list[str] = []
+        self._rows = rows_by_prompt(task) if self.bearing or self.first_error else {}
+        self._unplaced = 0
+
+    def marks(self, rollout: Mapping[str, Any]) -> tuple[list[bool] | None, int | None]:
+        """Return (task-bearing tokens, first wrong token); None where the task, or the file, does not know."""
+        if not self._rows:
+            return None, None
+        row = self._rows.get(prompt_key(rollout.get("prompt") or ""))
+        ends = rollout.get("ends")
+        if row is None or ends is None:
+            self._say("prompt is not one of the task's" if row is None else "tokens have no known place in the text")
+            return None, None
+        text = rollout["completion"]
+        spans = self.bearing(row, text) if self.bearing else None
+        error = self.first_error(row, text) if self.first_error else None
+        marked = marked_tokens(ends, spans) if spans is not None else None
+        return marked, None if error is None else token_at(ends, error)
+
+    def _say(self, why: str) -> None:
+        self._unplaced += 1
+        self.problems = [f"For {self._unplaced} responses it is not known which tokens carry the answer ({why})."]
+
+
+def rows_by_prompt(task: Any) -> dict[str, Any]:
+    """Return the rows of all splits a task has, by the identity of their prompt."""
+    rows: dict[str, Any] = {}
+    for split in ("train", "validation", "test"):
+        try:
+            found: Iterable[Any] = task.rows(split)
+        except ValueError:  # a task without this split
+            continue
+        rows.update((prompt_key(row["prompt"]), row) for row in found)
+    return rows
