@@ -1,4 +1,7 @@
-"""Writes docs/options.md from the option classes: `python docs/generate.py`. A test keeps the file up to date."""
+"""Writes docs/options.md from the option classes, and the figures of docs/theory.md: `python docs/generate.py`.
+
+Tests keep the files up to date.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,16 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 
 from credit._trl import GRPOConfig
+from credit.cli.diagnose import DiagnoseArguments
 from credit.cli.eval import EvalArguments
 from credit.config import PRESETS, CreditConfig
 from credit.experiment import RunOptions
+from credit.report.plots import standalone
+from credit.report.theory_page import figures
+from credit.theory.curves import collect
 
 OUT = Path(__file__).parent / "options.md"
+FIGURES = Path(__file__).parent / "images" / "theory"
 
 
 def table(options: list[Field]) -> str:
@@ -55,6 +63,12 @@ Shares model, data and sampling options with `credit train`, and adds:
 
 {table(own(EvalArguments, RunOptions))}
 
+## `credit diagnose`
+
+The options of the method (`form`, `lam` and so on) are those of `CreditConfig`; a run's own are its `config.yaml`.
+
+{table(list(fields(DiagnoseArguments)))}
+
 ## Presets
 
 They set the method's own fields and nothing else: learning rate, batch and sampling stay yours.
@@ -65,5 +79,12 @@ They set the method's own fields and nothing else: learning rate, batch and samp
 """
 
 
+def drawings() -> dict[str, str]:
+    """Return the text of every figure, as `credit verify --out` writes it."""
+    return {f"{figure.name}.svg": standalone(figure.drawing) for figure in figures(collect())}
+
+
 if __name__ == "__main__":
     OUT.write_text(page(), encoding="utf-8")
+    for name, text in drawings().items():
+        (FIGURES / name).write_text(text, encoding="utf-8")

@@ -4,6 +4,10 @@ import re
 import runpy
 from pathlib import Path
 
+from credit.diagnostics.choices import MEANING as CHOICES
+from credit.diagnostics.summary import MEANING
+from credit.theory import IDENTITIES
+from credit.theory.curves import collect
 from local_models import fit, make_trainer, save_model
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -12,6 +16,22 @@ DOCS = Path(__file__).parents[1] / "docs"
 def test_options_page_is_what_the_classes_say():
     page = runpy.run_path(str(DOCS / "generate.py"))["page"]()
     assert (DOCS / "options.md").read_text() == page, "run: python docs/generate.py"
+
+
+def test_figures_are_what_the_sums_give():
+    for name, text in runpy.run_path(str(DOCS / "generate.py"))["drawings"]().items():
+        assert (DOCS / "images" / "theory" / name).read_text() == text, "run: python docs/generate.py"
+
+
+def test_every_number_of_a_diagnosis_has_a_row():
+    documented = set(re.findall(r"^\| `(\w+)`", (DOCS / "diagnostics.md").read_text(), flags=re.MULTILINE))
+    assert documented == {*MEANING, *CHOICES}
+
+
+def test_every_identity_is_on_the_theory_page():
+    page = (DOCS / "theory.md").read_text()
+    assert [identity.name for identity in IDENTITIES if f"**{identity.name}**" not in page] == []
+    assert set(re.findall(r"images/theory/([\w-]+)\.svg", page)) == set(collect())
 
 
 def test_every_logged_metric_has_a_row(tmp_path):

@@ -7,6 +7,7 @@ pytest.importorskip("pyarrow")
 pytest.importorskip("yaml")
 
 from credit.report import write_report
+from credit.report.tokens import LABELS
 from report_runs import HOSTILE, estimate, evaluation, page, rollout, write_run
 
 
@@ -57,7 +58,7 @@ def test_full_run(tmp_path):
     assert titles[0] == "\n".join(
         [
             "token 1 of 3: let (id 0)",
-            *(f"{n} −0.200" for n in ("log p student", "log p teacher", "r", "S", "G", "R")),
+            *(f"{n} −0.200" for n in LABELS.values()),
         ]
     )
 

@@ -6,18 +6,20 @@ from pathlib import Path
 from typing import Any
 
 TOKEN_COLUMNS = ("logp_student", "logp_teacher", "logp_teacher_nofeedback", "r", "S", "G", "R")
-"""Per-token numbers in nats; NaN where a quantity does not exist (no teacher, no negative, no weights of its own)."""
+"""Per-token numbers in nats; NaN where a quantity does not exist (no teacher, no negative, a live teacher)."""
 
 
 def write_token_credit(path: Path, rollouts: list[dict[str, Any]]) -> None:
     """Write rollouts to `path`.
 
-    Each holds `step`, `row`, `group`, `prompt`, `completion`, `score`, `solution`, `feedback`, `negatives` (texts of
-    x'), `tokens`, `token_ids`, `ends` (where each token ends in `completion`, in characters; None when the tokens do
-    not spell it), and the lists named in `TOKEN_COLUMNS`.
+    Each holds `step`, `row`, `group`, `prompt` (kept as JSON text if it is a message list), `completion`, `score`,
+    `solution`, `feedback`, `negatives` (texts of x'), `tokens`, `token_ids`, `ends` (where each token ends in
+    `completion`, in characters; None when the tokens do not spell it), and the lists named in `TOKEN_COLUMNS`.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
+
+    from credit.contrast import prompt_key  # here, so that readers need no torch
 
     schema = pa.schema(
         [("step", pa.int64()), ("row", pa.int64()), ("group", pa.int64())]
@@ -34,7 +36,8 @@ def write_token_credit(path: Path, rollouts: list[dict[str, Any]]) -> None:
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    pq.write_table(pa.Table.from_pylist(rollouts, schema=schema), partial)
+    rows = [{**rollout, "prompt": prompt_key(rollout["prompt"])} for rollout in rollouts]
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), partial)
     partial.replace(path)
 
 

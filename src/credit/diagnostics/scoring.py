@@ -109,6 +109,7 @@ def score_rollouts(
                 {
                     **rollouts.rows[i],
                     **describe(plan, batch, i, i),
+                    "prompt": batch.prompts[i],
                     "row": i,
                     "token_ids": ids[i],
                     "tokens": tokenizer.convert_ids_to_tokens(ids[i]),

@@ -140,9 +140,8 @@ class _Task:
     def __init__(self, task: Any):
         self.bearing = getattr(task, "bearing", None)
         self.first_error = getattr(task, "first_error", None)
-        self.problems: list[str] = []
+        self._unplaced: Counter[str] = Counter()
         self._rows = rows_by_prompt(task) if self.bearing or self.first_error else {}
-        self._unplaced = 0
 
     def marks(self, rollout: Mapping[str, Any]) -> tuple[list[bool] | None, int | None]:
         """Return (task-bearing tokens, first wrong token); None where the task, or the file, does not know."""
@@ -151,7 +150,7 @@ class _Task:
         row = self._rows.get(prompt_key(rollout.get("prompt") or ""))
         ends = rollout.get("ends")
         if row is None or ends is None:
-            self._say("prompt is not one of the task's" if row is None else "tokens have no known place in the text")
+            self._unplaced["prompt is not one of the task's" if row is None else "tokens do not spell their text"] += 1
             return None, None
         text = rollout["completion"]
         spans = self.bearing(row, text) if self.bearing else None
@@ -159,9 +158,13 @@ class _Task:
         marked = marked_tokens(ends, spans) if spans is not None else None
         return marked, None if error is None else token_at(ends, error)
 
-    def _say(self, why: str) -> None:
-        self._unplaced += 1
-        self.problems = [f"For {self._unplaced} responses it is not known which tokens carry the answer ({why})."]
+    @property
+    def problems(self) -> list[str]:
+        """Say for how many responses marks are missing, and why."""
+        return [
+            f"Not known which tokens carry the answer in {number} of the responses: their {why}."
+            for why, number in self._unplaced.items()
+        ]
 
 
 def rows_by_prompt(task: Any) -> dict[str, Any]:
