@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shlex
@@ -33,7 +34,12 @@ class SourceOptions:
     task: str = _option("tiny", "Registered task; ignored with --dataset.")
     dataset: str | None = _option(None, "Your rows: .jsonl or .parquet file, or hub id, with `prompt` and `answer`.")
     eval_dataset: str | None = _option(None, "Test rows; without it a tenth of the prompts of --dataset is held out.")
-    grader: str = _option("exact", "How --dataset rows are graded: `exact` match or multiple-`choice`.")
+    grader: str = _option(
+        "exact", "How --dataset rows are graded: `exact` match, multiple-`choice`, or `code` that must pass tests."
+    )
+    task_options: str | None = _option(
+        None, 'Options of the task as JSON, for example \'{"path": "lcb/", "reward": "fraction"}\'.'
+    )
     eval_samples: int = _option(4, "k sampled answers per test prompt (avg@k). Default: paper for code; 16 elsewhere.")
     eval_temperature: float = _option(0.6, "Sampling temperature of the evaluation. Default: paper.")
     eval_top_p: float = _option(0.95, "Nucleus of the evaluation. Default: paper.")
@@ -65,11 +71,27 @@ _LAUNCH = ("resume", "overwrite")
 def load_task(options: SourceOptions) -> Any:
     """Return the registered task, or one made of the user's rows."""
     from credit.tasks import get_task
+    from credit.tasks.problems import ProblemsTask
     from credit.tasks.rows import RowsTask
 
-    if options.dataset:
-        return RowsTask(options.dataset, options.grader, options.eval_dataset)
-    return get_task(options.task)
+    extra = _task_options(options.task_options)
+    if not options.dataset:
+        return get_task(options.task, **extra)
+    if options.grader == "code":
+        return ProblemsTask(options.dataset, options.eval_dataset, **extra)
+    if extra:
+        raise ValueError(f"task_options are idle with grader={options.grader!r}. Drop them.")
+    return RowsTask(options.dataset, options.grader, options.eval_dataset)
+
+
+def _task_options(text: str | None) -> dict[str, Any]:
+    try:
+        found = json.loads(text or "{}")
+    except json.JSONDecodeError as error:
+        raise ValueError(f"task_options is not JSON ({error.msg}). Write for example '{{\"seed\": 1}}'.") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"task_options is a {type(found).__name__}, not an object. Write '{{\"name\": value}}'.")
+    return found
 
 
 def load_model(name: str, **kwargs: Any) -> tuple[Any, Any]:

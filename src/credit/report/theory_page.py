@@ -24,66 +24,65 @@ class Figure:
     drawing: Markup
 
 
-def figures(curves: Mapping[str, Any]) -> list[Figure]:
-    """Draw every figure from the numbers of `credit.theory.curves.collect`."""
-    drawn = []
-
-    def add(name: str, title: str, caption: str, drawing: Markup) -> None:
-        drawn.append(Figure(name, title, caption, drawing))
-
-    paid, columns = curves["token-credit"], ("r", "S", "R paper", "R guided")
-    response = paid[0]
-    groups = [(str(word), [response[name][i] for name in columns]) for i, word in enumerate(response["tokens"])]
-    title = "What three tokens are paid"
-    add(
-        "token-credit", title,
-        "“clearly paris .” for “capital of France?”, after praise; λ 0.3. “clearly” earns r under any question, so its "
-        "S is 0; “paris” earns S. Subtracting λG lifts every token of the paper's form: differences count.",
-        bars(title, "nats", groups, columns),
-    )  # fmt: skip
-    title = "The reward is a step of belief"
-    add(
-        "belief", title,
+# Line figures: name, title, what it shows, horizontal and vertical label.
+_LINES = (
+    (
+        "belief",
+        "The reward is a step of belief",
         "Probability of praise after each token, summed over all ways to go on. r is the step of its logarithm; the "
         "closer moves nothing and earns nothing.",
-        lines(title, "tokens read", "p(praise)", curves["belief"]),
-    )  # fmt: skip
-    title = "Estimating G from C unrelated inputs"
-    add(
-        "estimates", title,
+        ("tokens read", "p(praise)"),
+    ),
+    (
+        "estimates",
+        "Estimating G from C unrelated inputs",
         "Average over a random world with seven other inputs. The mean of logs is unbiased from C = 1 on; the log of a "
         "mean estimates another quantity, and another one for every C.",
-        lines(title, "C", "nats", curves["estimates"]),
-    )  # fmt: skip
-    title = "Two contrasts, two bounds"
-    add(
-        "bounds", title,
+        ("C", "nats"),
+    ),
+    (
+        "bounds",
+        "Two contrasts, two bounds",
         "What S adds up to (mean of logs) bounds the information about the input from above, InfoNCE (log of mean) "
         "from below. The upper bound is loose: S tells how a response separates inputs, not how many nats it carries.",
-        lines(title, "unrelated inputs", "nats", curves["bounds"]),
-    )  # fmt: skip
-    title = "Immediate credit is not the gradient of the sum"
-    add(
-        "gradients", title,
+        ("unrelated inputs", "nats"),
+    ),
+    (
+        "gradients",
+        "Immediate credit is not the gradient of the sum",
         "Cosine with the exact gradient of E sum R, averaged over inputs and feedback of a random world. Immediate "
         "credit is the gradient of a divergence at fixed prefixes, and departs as λ grows.",
-        lines(title, "λ", "cosine", curves["gradients"]),
-    )  # fmt: skip
-    title = "A generic position flattens under the paper's form"
-    add(
-        "flattening", title,
+        ("λ", "cosine"),
+    ),
+    (
+        "flattening",
+        "A generic position flattens under the paper's form",
         "Entropy where no input matters and feedback is silent, as the teacher follows the student (EMA rate 0.2 per "
         "round, student at its target). Plain self-distillation and feedback_contrast leave it alone as guided does.",
-        lines(title, "rounds", "nats", curves["flattening"]),
-    )  # fmt: skip
-    title = "Boilerplate that feedback favours under any question"
-    add(
-        "drift", title,
+        ("rounds", "nats"),
+    ),
+    (
+        "drift",
+        "Boilerplate that feedback favours under any question",
         "Probability of the favoured token. Plain self-distillation goes where guided goes. The paper's form slows the "
         "drift and stops short of certainty; feedback_contrast at λ 1 does not move.",
-        lines(title, "rounds", "probability", curves["drift"]),
-    )  # fmt: skip
-    return drawn
+        ("rounds", "probability"),
+    ),
+)
+
+
+def figures(curves: Mapping[str, Any]) -> list[Figure]:
+    """Draw every figure from the numbers of `credit.theory.curves.collect`."""
+    columns = ("r", "S", "R paper", "R guided")
+    response = curves["token-credit"][0]
+    groups = [(str(word), [response[name][i] for name in columns]) for i, word in enumerate(response["tokens"])]
+    title = "What three tokens are paid"
+    caption = (
+        "“clearly paris .” for “capital of France?”, after praise; λ 0.3. “clearly” earns r under any question, so its "
+        "S is 0; “paris” earns S. Subtracting λG lifts every token of the paper's form: differences count."
+    )
+    first = Figure("token-credit", title, caption, bars(title, "nats", groups, columns))
+    return [first, *(Figure(n, t, said, lines(t, *labels, curves[n])) for n, t, said, labels in _LINES)]
 
 
 def write_verification(

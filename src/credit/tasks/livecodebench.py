@@ -1,0 +1,250 @@
+"""LiveCodeBench v6, from the hub or from its files. Private tests are decoded, never unpickled."""
+
+from __future__ import annotations
+
+import base64
+import json
+import pickletools
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from credit.tasks.base import Grade, Row
+from credit.tasks.code import CodeGrader, Problem
+from credit.tasks.code_text import Case
+from credit.tasks.loading import raw_rows, require
+
+HUB = "livecodebench/code_generation_lite"
+FILES = ("test.jsonl", "test2.jsonl", "test3.jsonl", "test4.jsonl", "test5.jsonl", "test6.jsonl")
+"""The files of release v6; each holds the problems that one release added."""
+START, END = "2025-02-01", "2025-05-01"
+PROTOCOLS = ("before", "same")
+MOST_BYTES = 1 << 30
+"""Private tests of one problem, decompressed."""
+
+SYSTEM = "You are a careful Python programmer."
+STDIN = (
+    "{question}\n\nWrite a Python program that reads the input from standard input and prints the answer. "
+    "Put the whole program in one ```python block."
+)
+FUNCTION = (
+    "{question}\n\nComplete this code; keep its names. Put the whole program in one ```python block.\n\n"
+    "```python\n{starter}\n```"
+)
+
+
+@dataclass(frozen=True)
+class Raw:
+    """One problem as stored; tests are decoded when they are first needed, since they may be large."""
+
+    where: str
+    public: str
+    private: str
+    call: str | None
+    share: float
+    seed: str
+
+
+class LiveCodeBench:
+    """Contest problems by date.
+
+    Args:
+        path: a .jsonl file or a folder of them; without it the hub is asked for release v6.
+        start, end: contest dates of the test problems, start included, end not. Default: paper (second-hand).
+        protocol: "before" trains on the problems before `start` (ours); "same" trains on the test problems with a
+            random half of their private tests, as SDPO's setting is reported.
+        reward, level, workers: as in `CodeGrader`.
+        cpu_s: CPU seconds for each test.
+    """
+
+    name = "livecodebench"
+
+    def __init__(
+        self,
+        path: str | None = None,
+        start: str = START,
+        end: str = END,
+        protocol: str = "before",
+        reward: str = "sparse",
+        level: str = "auto",
+        workers: int = 0,
+        cpu_s: float = 6.0,
+    ):
+        if protocol not in PROTOCOLS:
+            raise ValueError(f"protocol={protocol!r} is unknown. Use one of {', '.join(PROTOCOLS)}.")
+        first, last = _day(start, "start"), _day(end, "end")
+        if first >= last:
+            raise ValueError(f"start={start} must be before end={end}.")
+        self._grader, self._cpu_s = CodeGrader(reward, level, workers), cpu_s
+        self._problems: dict[str, Raw] = {}
+        self._splits: dict[str, list[Row]] = {"train": [], "test": []}
+        for where, raw in _raw(path):
+            day = _day(str(_field(raw, "contest_date", where))[:10], f"{where}: field 'contest_date'")
+            if first <= day < last:
+                self._add("test", raw, where, 1.0)
+                if protocol == "same":
+                    self._add("train", raw, where, 0.5)
+            elif day < first and protocol == "before":
+                self._add("train", raw, where, 1.0)
+
+    def rows(self, split: str, limit: int | None = None) -> list[Row]:
+        """Return the rows of "train" or "test"; tests stay here, and a row names its problem by `id`."""
+        if split not in self._splits:
+            raise ValueError(f"split={split!r} is unknown here. Use one of {', '.join(self._splits)}.")
+        return self._splits[split][:limit]
+
+    def grade(self, row: Row, completion: str) -> Grade:
+        """Run the program of a completion on the tests of the row's problem."""
+        return self._grader.grade(_problem(self._problems[row["id"]], self._cpu_s), completion)
+
+    def _add(self, split: str, raw: dict[str, Any], where: str, share: float) -> None:
+        question, starter = str(_field(raw, "question_content", where)), str(raw.get("starter_code") or "")
+        name = f"{split}-{_field(raw, 'question_id', where)}"
+        if name in self._problems:
+            raise ValueError(f"{where}: field 'question_id' repeats {raw['question_id']!r}. Drop one of the rows.")
+        call = _function_name(raw, where)
+        self._problems[name] = Raw(
+            where,
+            _field(raw, "public_test_cases", where),
+            raw.get("private_test_cases") or "[]",
+            None if call is None else f"Solution.{call}" if "class Solution" in starter else call,
+            share,
+            name,
+        )
+        text = FUNCTION if starter.strip() else STDIN
+        self._splits[split].append(
+            {
+                "prompt": [
+                    {"role": "system", "content": SYSTEM},
+                    {"role": "user", "content": text.format(question=question, starter=starter)},
+                ],
+                "id": name,
+                "family": str(raw.get("difficulty") or "all"),
+                "answer": None,
+            }
+        )
+
+
+@lru_cache(maxsize=256)
+def _problem(raw: Raw, cpu_s: float) -> Problem:
+    public = [_case(test, raw, False) for test in _tests(raw.public, raw.where, "public_test_cases")]
+    private = [_case(test, raw, True) for test in decode_private(raw.private, raw.where)]
+    if raw.share < 1:
+        private = Random(raw.seed).sample(private, max(1, round(raw.share * len(private))) if private else 0)
+    if not public and not private:
+        raise ValueError(f"{raw.where}: the problem has no tests.")
+    return Problem((*public, *private), cpu_s)
+
+
+def _case(test: Any, raw: Raw, hidden: bool) -> Case:
+    if not isinstance(test, dict) or not {"input", "output"} <= set(test):
+        raise ValueError(f"{raw.where}: a test has no 'input' or no 'output'.")
+    if test.get("testtype", "functional" if raw.call else "stdin") == "stdin":
+        return Case(test["input"], test["output"], None, hidden)
+    if raw.call is None:
+        raise ValueError(f"{raw.where}: a functional test, but field 'metadata' names no 'func_name'.")
+    try:
+        arguments = [json.loads(line) for line in test["input"].split("\n") if line.strip()]
+        return Case(arguments, json.loads(test["output"]), raw.call, hidden)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{raw.where}: a functional test is not JSON ({error.msg}).") from None
+
+
+def decode_private(text: str, where: str) -> list[Any]:
+    """Decode private tests: JSON, or base64 of zlib of a pickled string of JSON.
+
+    The pickle is not loaded, which could run anything: its opcodes are read, and only those of a bare string pass.
+    """
+    if text.lstrip().startswith("["):
+        return _tests(text, where, "private_test_cases")
+    try:
+        inflate = zlib.decompressobj()
+        data = inflate.decompress(base64.b64decode(text, validate=True), MOST_BYTES)
+    except (ValueError, zlib.error) as error:
+        raise ValueError(f"{where}: field 'private_test_cases' is neither JSON nor compressed ({error}).") from None
+    if inflate.unconsumed_tail:
+        raise ValueError(f"{where}: field 'private_test_cases' grows beyond {MOST_BYTES >> 20} MiB.")
+    return _tests(_pickled_string(data, where), where, "private_test_cases")
+
+
+_STRING = {"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE"}
+_AROUND = {"PROTO", "FRAME", "MEMOIZE", "BINPUT", "LONG_BINPUT", "PUT", "STOP"}
+
+
+def _pickled_string(data: bytes, where: str) -> str:
+    found = []
+    try:
+        for opcode, argument, _ in pickletools.genops(data):
+            if opcode.name in _STRING:
+                found.append(argument)
+            elif opcode.name not in _AROUND:
+                raise ValueError(f"opcode {opcode.name}")
+    except (ValueError, EOFError) as error:
+        raise ValueError(
+            f"{where}: field 'private_test_cases' is a pickle of something else than one text ({error}); not loaded."
+        ) from None
+    if len(found) != 1:
+        raise ValueError(f"{where}: field 'private_test_cases' holds {len(found)} texts, expected one.")
+    return found[0]
+
+
+def _tests(text: Any, where: str, name: str) -> list[Any]:
+    try:
+        tests = json.loads(text) if isinstance(text, str) else text
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{where}: field '{name}' is not JSON ({error.msg}).") from None
+    if not isinstance(tests, list):
+        raise ValueError(f"{where}: field '{name}' must hold a list of tests.")
+    return tests
+
+
+def _function_name(raw: dict[str, Any], where: str) -> str | None:
+    metadata = raw.get("metadata") or {}
+    try:
+        metadata = json.loads(metadata) if isinstance(metadata, str) else metadata
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{where}: field 'metadata' is not JSON ({error.msg}).") from None
+    return metadata.get("func_name")
+
+
+def _field(raw: dict[str, Any], name: str, where: str) -> Any:
+    require(raw, where, name)
+    return raw[name]
+
+
+def _day(text: str, name: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{name}={text!r} is no date. Write YYYY-MM-DD.") from None
+
+
+def _raw(path: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    if path is None:
+        files = [_downloaded(name) for name in FILES]
+    elif Path(path).is_dir():
+        files = sorted(Path(path).glob("*.jsonl"))
+        if not files:
+            raise ValueError(f"{path} holds no .jsonl files.")
+    else:
+        files = [Path(path)]
+    for file in files:
+        for number, raw in raw_rows(str(file), "test"):
+            yield f"{file.name}, row {number}", raw
+
+
+def _downloaded(name: str) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(HUB, name, repo_type="dataset"))
+    except Exception as error:  # the hub client raises many kinds; all mean "not to be had"
+        raise ValueError(
+            f"{name} of {HUB} cannot be had from the hub ({type(error).__name__}). Download the .jsonl files of "
+            'release v6 and name their folder: --task livecodebench --task_options \'{"path": "FOLDER"}\'.'
+        ) from error
