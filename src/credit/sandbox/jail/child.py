@@ -1,0 +1,54 @@
+"""From fork to program: put on every guard, in the one order that works, and hand over."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass, field
+
+from . import landlock, limits, linux
+from .seccomp import Filter
+
+REPORT = 3
+"""The descriptor on which a program's process reports; 0, 1 and 2 are the usual ones."""
+
+
+@dataclass
+class Guards:
+    """What a zygote prepares once for all its programs. A level without guards of a kind has None."""
+
+    filter: Filter | None
+    ruleset: int | None
+    zygote: int = field(default_factory=os.getpid)
+    occupied: int = field(default_factory=limits.address_space)
+
+    @classmethod
+    def of(cls, level: str, roots: list[str]) -> Guards:
+        """Prepare the guards of a level; raise OSError or NotImplementedError where the system lacks one."""
+        with_landlock = level in ("namespaced", "locked")
+        return cls(Filter(may_open=with_landlock), landlock.ruleset(roots) if with_landlock else None)
+
+
+def confine(guards: Guards, files: tuple[int, int, int, int], limit: tuple[float, int, int], started: int) -> None:
+    """Confine this fork: `files` become descriptors 0 to 3, all others close, `started` is told before they do.
+
+    `limit` is (CPU seconds, bytes of memory, bytes of output).
+    """
+    os.setsid()
+    linux.prctl(linux.SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != guards.zygote:
+        os._exit(1)  # it died before it was asked to tell
+    linux.prctl(linux.SET_NO_NEW_PRIVS, 1)
+    if guards.ruleset is not None:
+        landlock.restrict(guards.ruleset)
+    for target, source in enumerate(files):
+        os.dup2(source, target)
+    cpu_s, memory, output = limit
+    limits.apply(cpu_s, guards.occupied + memory, output)
+    linux.prctl(linux.SET_DUMPABLE, 0)
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # writing too much ends a program at once, whatever it catches
+    os.chdir("/")
+    if guards.filter is not None:
+        guards.filter.install()
+    os.eventfd_write(started, 1)  # from here on, whatever happens is the program's doing
+    os.closerange(REPORT + 1, 4096)

@@ -1,0 +1,116 @@
+"""Run a program's text as Python would run a file, in a process that ends with it."""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import json
+import linecache
+import os
+import random
+import sys
+import threading
+import traceback
+import types
+from typing import Any, NoReturn
+
+NAME = "solution.py"
+
+
+def run(source: bytes, call: tuple[str, list[Any]] | None, report: int) -> NoReturn:
+    """Run a program on the standard descriptors; write what a call returned, or why it failed, to `report`."""
+    _open_streams()
+    _seed()
+    code = _execute(source, call, report)
+    with _Quietly():
+        threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as at the end of every program
+    with _Quietly():
+        atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BaseException:
+            code = code or 1
+    os._exit(code)
+
+
+def _execute(source: bytes, call: tuple[str, list[Any]] | None, report: int) -> int:
+    # A program that is only called keeps its `if __name__ == "__main__"` part to itself, as when it is imported.
+    module = types.ModuleType("__main__" if call is None else "solution")
+    module.__dict__["__builtins__"] = __builtins__
+    sys.modules[module.__name__] = module
+    sys.argv = [NAME]
+    try:
+        text = source.decode("utf-8", "surrogatepass")
+        linecache.cache[NAME] = (len(text), None, text.splitlines(keepends=True), NAME)
+        exec(compile(text, NAME, "exec", dont_inherit=True), module.__dict__)
+        if call is not None:
+            name, args = call
+            _report(report, {"value": _find(module, name)(*args)})
+    except SystemExit as end:
+        return _exit_code(end.code)
+    except BaseException as error:
+        failed = "MemoryError" if isinstance(error, MemoryError) else "exception"
+        with _Quietly():
+            _report(report, {"failed": failed})
+        with _Quietly():
+            _print_traceback(error)
+        return 1
+    return 0
+
+
+def _find(module: types.ModuleType, name: str) -> Any:
+    """Return what a dotted name stands for; a class on the way is instantiated (`Solution.solve`)."""
+    found: Any = module
+    for part in name.split("."):
+        if isinstance(found, type):
+            found = found()
+        found = getattr(found, part)
+    return found
+
+
+def _report(descriptor: int, content: dict[str, Any]) -> None:
+    data = json.dumps(content, allow_nan=False).encode()
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def _exit_code(code: Any) -> int:
+    if code is None or isinstance(code, int):
+        return (code or 0) & 0xFF
+    with _Quietly():
+        print(code, file=sys.stderr)
+    return 1
+
+
+def _print_traceback(error: BaseException) -> None:
+    """Print a traceback without our own frames and without endless repetitions."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+        frames = frames.tb_next
+    traceback.print_exception(error.with_traceback(frames), limit=-20)
+
+
+def _open_streams() -> None:
+    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)
+    sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)
+    sys.stderr = sys.__stderr__ = open(
+        2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False
+    )
+
+
+def _seed() -> None:
+    """Make random programs repeatable: the state they inherit must not depend on which process they come from."""
+    random.seed(0)
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed(0)
+    gc.enable()
+
+
+class _Quietly:
+    """Whatever a program left behind (a patched module, a closed stream) must not change how it ends."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *error: object) -> bool:
+        return True
