@@ -18,7 +18,7 @@ PROTECTED: tuple[Level, ...] = ("namespaced", "locked", "locked_no_landlock")
 LEVELS: tuple[Level, ...] = get_args(Level)
 
 NEEDS: dict[Level, str] = {
-    "namespaced": "bubblewrap (`apt-get install bubblewrap`) and leave to make user namespaces, besides all of `locked`",
+    "namespaced": "bubblewrap (`apt-get install bubblewrap`), leave to make user namespaces, and all of `locked`",
     "locked": "Linux 5.13 or newer with Landlock and seccomp, on x86-64 or aarch64",
     "locked_no_landlock": "Linux 5.9 or newer with seccomp, on x86-64 or aarch64",
     "process": "nothing, and protects from nothing",

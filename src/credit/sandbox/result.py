@@ -38,9 +38,10 @@ class Result:
 class Request:
     """One program and its limits, checked."""
 
-    code: bytes
+    job: bytes
+    """The program and the call, as JSON."""
     stdin: bytes
-    call: tuple[str, list[Any]] | None
+    is_call: bool
     cpu_s: float
     memory: int
 
@@ -57,14 +58,13 @@ class Request:
             raise ValueError(f"cpu_s={cpu_s} must lie between 0 and 3600 seconds.")
         if not 16 <= memory_mb <= 1 << 20:
             raise ValueError(f"memory_mb={memory_mb} must lie between 16 and {1 << 20}.")
-        return cls(
-            code.encode("utf-8", "surrogatepass"), stdin.encode("utf-8", "surrogatepass"), _checked(call), float(cpu_s),
-            int(memory_mb) << 20,
-        )  # fmt: skip
+        job = json.dumps({"code": code, "call": _checked(call)}).encode()
+        return cls(job, stdin.encode("utf-8", "surrogatepass"), call is not None, float(cpu_s), int(memory_mb) << 20)
 
-    def header(self) -> dict[str, Any]:
-        """Return what a zygote is told besides the two texts."""
-        return {"call": self.call, "cpu_s": self.cpu_s, "memory": self.memory, "output": OUTPUT_LIMIT}
+    @property
+    def limits(self) -> dict[str, Any]:
+        """What the watcher of the program is told; it sees nothing else of it."""
+        return {"cpu_s": self.cpu_s, "memory": self.memory, "output": OUTPUT_LIMIT + 1}
 
 
 def verdict(request: Request, level: Level, facts: dict[str, Any], outputs: list[bytes]) -> Result:
@@ -82,13 +82,13 @@ def verdict(request: Request, level: Level, facts: dict[str, Any], outputs: list
         outcome, note = "output_limit", f"more than {OUTPUT_LIMIT} bytes were written"
     elif facts["stopped"] == "threads":
         outcome, note = "runtime_error", "too many threads"
-    elif code == -signal.SIGKILL:
-        # Programs cannot send it, to themselves or to others: the machine ran out of memory, or a person meddled.
+    elif code == -signal.SIGKILL and level != "process":
+        # Guarded programs cannot send it, not even to themselves: the machine ran out of memory, or a person meddled.
         outcome, note = "sandbox_error", "killed from outside"
     elif code != 0:
         outcome = "memory_limit" if _parsed(report).get("failed") == "MemoryError" else "runtime_error"
         note = f"killed by {signal.Signals(-code).name}" if code < 0 else ""
-    elif request.call is None:
+    elif not request.is_call:
         outcome = "ok"
     elif "value" in (parsed := _parsed(report)):
         outcome, value = "ok", parsed["value"]

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
+from .jail import wire
 from .levels import LEVELS, PROTECTED
 from .plain import PlainProcess
-from .result import Level, Request, Result, verdict
+from .result import OUTPUT_LIMIT, Level, Request, Result, verdict
 from .worker import Unavailable, Zygote
 
 Jail = Zygote | PlainProcess
@@ -133,10 +134,9 @@ def _work(jobs: queue.SimpleQueue[_Job | None], levels: tuple[Level, ...], ready
         if not future.set_running_or_notify_cancel():
             continue
         try:
-            for _ in range(2):  # an error of the machinery is tried once more, with a new zygote
+            jail, result = _attempt(jail, level, request)
+            if result.outcome == "sandbox_error":  # the machinery's error, not the program's: once more
                 jail, result = _attempt(jail, level, request)
-                if result.outcome != "sandbox_error":
-                    break
             future.set_result(result)
         except BaseException as error:
             future.set_exception(error)
@@ -146,14 +146,18 @@ def _work(jobs: queue.SimpleQueue[_Job | None], levels: tuple[Level, ...], ready
 
 def _attempt(jail: Jail | None, level: Level, request: Request) -> tuple[Jail | None, Result]:
     """Run one program, starting a jail if there is none; a jail that fails is ended, so that the next is new."""
+    files = wire.new_files({"stdin": request.stdin, "job": request.job})
     try:
         jail = jail or open_jail(level)
-        facts, outputs = jail.ask(request)
+        facts = jail.ask(request, files)
+        return jail, verdict(request, level, facts, [wire.read(file, OUTPUT_LIMIT + 1) for file in files[1:4]])
     except (OSError, EOFError, Unavailable) as error:
         if jail is not None:
             jail.close()
         return None, Result("sandbox_error", "", f"{type(error).__name__}: {error}", None, 0.0, level)
-    return jail, verdict(request, level, facts, outputs)
+    finally:
+        for file in files:
+            os.close(file)
 
 
 def open_jail(level: Level) -> Jail:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import tempfile
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .jail import wire
+from .jail.watch import Times
 from .levels import NEEDS, command, environment
 from .result import Level, Request
 
@@ -48,10 +48,10 @@ class Zygote:
             raise Unavailable(level, f"a confined process could still: {', '.join(leaks)}")
 
     def _start(self, words: list[str]) -> None:
-        self._link, theirs = socket.socketpair()
+        self._link, theirs = wire.pair()
         with theirs:
             self.process = subprocess.Popen(
-                words, stdin=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment(), cwd="/",
+                words, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment(), cwd="/",
                 start_new_session=True,
             )  # fmt: skip
 
@@ -65,7 +65,9 @@ class Zygote:
     def _complaint(self, error: Exception) -> str:
         """Return why a start failed, in one line; ends the process."""
         if not hasattr(self, "process"):
-            text = f"{sys.executable} cannot be started by this user" if isinstance(error, PermissionError) else str(error)
+            text = (
+                f"{sys.executable} cannot be started by this user" if isinstance(error, PermissionError) else str(error)
+            )
             self._hang_up()
             return text
         self.process.kill()
@@ -74,12 +76,12 @@ class Zygote:
         self.close()
         return lines[-1] if lines else f"the zygote gave no answer ({error!r})"
 
-    def ask(self, request: Request) -> tuple[dict[str, Any], list[bytes]]:
-        """Run one program; raise OSError or EOFError when the zygote is gone or stuck (then close it)."""
+    def ask(self, request: Request, files: list[int]) -> dict[str, Any]:
+        """Run one program and return how it ended; raise OSError or EOFError when the zygote is gone or stuck."""
         # The zygote stops a program long before; this is for a zygote that itself is stuck.
-        self._link.settimeout(20 * request.cpu_s + 10 + _GRACE_S)
-        wire.send(self._link, request.header(), request.code, request.stdin)
-        return wire.receive(self._link)
+        self._link.settimeout(Times(request.cpu_s).wall + _GRACE_S)
+        wire.send(self._link, request.limits, files)
+        return wire.receive(self._link)[0]
 
     def close(self) -> None:
         """End the zygote and, with it, what it was running."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from . import landlock, limits, linux
+from .limits import Limits
 from .seccomp import Filter
 
-REPORT = 3
-"""The descriptor on which a program's process reports; 0, 1 and 2 are the usual ones."""
+REPORT, JOB = 3, 4
+"""The descriptors on which a program's process reports, and finds the program; 0, 1 and 2 are the usual ones."""
 
 
 @dataclass
@@ -29,11 +31,8 @@ class Guards:
         return cls(Filter(may_open=with_landlock), landlock.ruleset(roots) if with_landlock else None)
 
 
-def confine(guards: Guards, files: tuple[int, int, int, int], limit: tuple[float, int, int], started: int) -> None:
-    """Confine this fork: `files` become descriptors 0 to 3, all others close, `started` is told before they do.
-
-    `limit` is (CPU seconds, bytes of memory, bytes of output).
-    """
+def confine(guards: Guards, files: Sequence[int], limit: Limits, started: int) -> None:
+    """Confine this fork: `files` become descriptors 0 to 4, all others close; `started` is told once all hold."""
     os.setsid()
     linux.prctl(linux.SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != guards.zygote:
@@ -43,12 +42,11 @@ def confine(guards: Guards, files: tuple[int, int, int, int], limit: tuple[float
         landlock.restrict(guards.ruleset)
     for target, source in enumerate(files):
         os.dup2(source, target)
-    cpu_s, memory, output = limit
-    limits.apply(cpu_s, guards.occupied + memory, output)
+    limits.apply(limit, guards.occupied)
     linux.prctl(linux.SET_DUMPABLE, 0)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # writing too much ends a program at once, whatever it catches
     os.chdir("/")
     if guards.filter is not None:
         guards.filter.install()
     os.eventfd_write(started, 1)  # from here on, whatever happens is the program's doing
-    os.closerange(REPORT + 1, 4096)
+    os.closerange(JOB + 1, 4096)

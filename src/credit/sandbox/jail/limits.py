@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import resource
 from contextlib import suppress
+from dataclasses import dataclass
 
 STACK = 96 << 20
 """For deep recursion in the main thread; the kernel keeps at least 128 MiB free below it."""
@@ -17,12 +18,21 @@ def address_space() -> int:
     return 0
 
 
-def apply(cpu_s: float, address_space: int, output: int) -> None:
-    """Limit this process; `output` bytes is the largest file it may write."""
+@dataclass(frozen=True)
+class Limits:
+    """CPU seconds, bytes of memory beyond what the bare interpreter occupies, bytes of each output."""
+
+    cpu_s: float
+    memory: int
+    output: int
+
+
+def apply(limit: Limits, occupied: int) -> None:
+    """Limit this process, of which `occupied` bytes of address space are the bare interpreter's."""
     limits = {
-        "CPU": math.ceil(cpu_s) + 1,  # in the kernel, should the watching process fail; verdicts are finer
-        "AS": address_space,
-        "FSIZE": output,
+        "CPU": math.ceil(limit.cpu_s) + 1,  # in the kernel, should the watching process fail; verdicts are finer
+        "AS": occupied + limit.memory,
+        "FSIZE": limit.output,
         "STACK": STACK,
         "NOFILE": 64,
         "CORE": 0,

@@ -14,8 +14,6 @@ from collections.abc import Callable
 from . import linux
 from .syscalls import numbers
 
-
-
 _ASK = 0
 """Signal 0 only asks whether a signal could be sent."""
 
@@ -77,7 +75,7 @@ def _acts(canary: str) -> dict[str, Callable[[], object]]:
         "add a filter": lambda: call("seccomp"),
         "make a process by clone3": lambda: call("clone3"),
         "open by openat2": lambda: call("openat2"),
-        "keep descriptors": lambda: any(_is_open(number) for number in range(4, 256)),
+        "keep descriptors": lambda: any(_is_open(number) for number in range(5, 256)),
     }
 
 

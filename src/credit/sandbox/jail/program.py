@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import io
 import json
 import linecache
 import os
@@ -14,14 +15,19 @@ import traceback
 import types
 from typing import Any, NoReturn
 
+from . import wire
+
 NAME = "solution.py"
+_LENIENT = "surrogateescape"  # odd bytes in, the same odd bytes out
 
 
-def run(source: bytes, call: tuple[str, list[Any]] | None, report: int) -> NoReturn:
-    """Run a program on the standard descriptors; write what a call returned, or why it failed, to `report`."""
+def run(job: int, report: int) -> NoReturn:
+    """Run the program in the file `job`; write what a call returned, or why it failed, to the file `report`."""
+    content = json.loads(wire.read(job, 1 << 62))
+    os.close(job)
     _open_streams()
     _seed()
-    code = _execute(source, call, report)
+    code = _execute(content["code"], content["call"], report)
     with _Quietly():
         threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as at the end of every program
     with _Quietly():
@@ -34,14 +40,13 @@ def run(source: bytes, call: tuple[str, list[Any]] | None, report: int) -> NoRet
     os._exit(code)
 
 
-def _execute(source: bytes, call: tuple[str, list[Any]] | None, report: int) -> int:
+def _execute(text: str, call: tuple[str, list[Any]] | None, report: int) -> int:
     # A program that is only called keeps its `if __name__ == "__main__"` part to itself, as when it is imported.
     module = types.ModuleType("__main__" if call is None else "solution")
     module.__dict__["__builtins__"] = __builtins__
     sys.modules[module.__name__] = module
     sys.argv = [NAME]
     try:
-        text = source.decode("utf-8", "surrogatepass")
         linecache.cache[NAME] = (len(text), None, text.splitlines(keepends=True), NAME)
         exec(compile(text, NAME, "exec", dont_inherit=True), module.__dict__)
         if call is not None:
@@ -70,9 +75,7 @@ def _find(module: types.ModuleType, name: str) -> Any:
 
 
 def _report(descriptor: int, content: dict[str, Any]) -> None:
-    data = json.dumps(content, allow_nan=False).encode()
-    while data:
-        data = data[os.write(descriptor, data) :]
+    wire.write(descriptor, json.dumps(content, allow_nan=False).encode())
 
 
 def _exit_code(code: Any) -> int:
@@ -92,11 +95,12 @@ def _print_traceback(error: BaseException) -> None:
 
 
 def _open_streams() -> None:
-    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)
-    sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)
-    sys.stderr = sys.__stderr__ = open(
-        2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False
-    )
+    sys.stdin = sys.__stdin__ = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, "r", closefd=False)), "utf-8", _LENIENT)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        raw = io.BufferedWriter(io.FileIO(number, "w", closefd=False))
+        stream = io.TextIOWrapper(raw, "utf-8", _LENIENT, line_buffering=number == 2)
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
 
 
 def _seed() -> None:

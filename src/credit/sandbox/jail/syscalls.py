@@ -34,7 +34,7 @@ pidfd_open 434 434; shmget 29 194; seccomp 317 277; mq_open 240 180; personality
 ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
 """Machine name -> (the kernel's AUDIT_ARCH value, column of the table above)."""
 
-ALLOWED = """
+_ALLOWED = """
 read write close close_range stat fstat lstat newfstatat statx access faccessat faccessat2 poll ppoll select pselect6
 lseek mmap mprotect munmap mremap madvise brk msync rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending
 rt_sigtimedwait rt_sigsuspend sigaltstack pread64 pwrite64 readv writev pipe pipe2 dup dup2 dup3 sched_yield
@@ -43,7 +43,9 @@ setitimer alarm pause getpid getppid gettid getuid geteuid getgid getegid getgro
 getsid recvfrom shutdown getsockname getpeername getsockopt epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait
 epoll_pwait2 eventfd2 exit exit_group wait4 waitid futex set_robust_list get_robust_list set_tid_address rseq
 membarrier restart_syscall getrandom getcpu sysinfo uname getcwd getdents64 fsync fdatasync ftruncate getrlimit
-""".split()
+"""
+ALLOWED = _ALLOWED.split()
+"""Calls that are allowed whatever their arguments."""
 
 OWN_PID = "own pid"
 """Stands for the program's process id, which is known only after the fork."""

@@ -11,9 +11,7 @@ from . import limits, program
 
 def main() -> None:
     """Run the program that the first argument describes."""
-    job = json.loads(sys.argv[1])
-    with open(job["source"], "rb") as file:
-        source = file.read()
+    config = json.loads(sys.argv[1])
     os.chdir("/")
-    limits.apply(job["cpu_s"], limits.address_space() + job["memory"], job["output"])
-    program.run(source, tuple(job["call"]) if job["call"] else None, job["report"])
+    limits.apply(limits.Limits(**config["limits"]), limits.address_space())
+    program.run(config["job"], config["report"])

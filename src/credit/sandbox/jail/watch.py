@@ -94,6 +94,6 @@ def _look(pid: int, clock: int) -> _Sight:
 
 
 def _sleeps(path: str) -> bool:
-    """Whether a thread waits, or is stopped: neither running nor queueing for a core, nor waiting for a disk."""
+    """Whether a thread waits, is stopped or has ended: it neither runs nor queues for a core or a disk."""
     with open(path, "rb") as stat:
-        return stat.read().rpartition(b")")[2].split()[0] in b"STt"
+        return stat.read().rpartition(b")")[2].split()[0] in b"STtZ"

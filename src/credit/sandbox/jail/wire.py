@@ -1,34 +1,61 @@
-"""Messages between the pool and a zygote: a JSON header, then byte strings. Nothing is ever unpickled."""
+"""Messages between the pool and a zygote: one JSON object each, with descriptors. Nothing is ever unpickled.
+
+Programs, inputs and outputs travel in anonymous files that a zygote passes on and never reads: what it does not hold
+in its memory, no later program can find there.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import socket
-import struct
+from collections.abc import Sequence
 from typing import Any
 
-_LENGTH = struct.Struct("!I")
+FILES = ("stdin", "stdout", "stderr", "report", "job")
+"""The anonymous files of a program, in the order of its descriptors 0 to 4."""
+
+_LARGEST = 1 << 16
 
 
-def send(link: socket.socket, header: dict[str, Any], *blobs: bytes) -> None:
-    """Send a header and some bytes."""
-    head = json.dumps({**header, "sizes": [len(blob) for blob in blobs]}).encode()
-    link.sendall(b"".join((_LENGTH.pack(len(head)), head, *blobs)))
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Return both ends of a connection that keeps messages apart."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
-def receive(link: socket.socket) -> tuple[dict[str, Any], list[bytes]]:
+def send(link: socket.socket, content: dict[str, Any], files: Sequence[int] = ()) -> None:
+    """Send an object and some descriptors."""
+    socket.send_fds(link, [json.dumps(content).encode()], files)
+
+
+def receive(link: socket.socket) -> tuple[dict[str, Any], list[int]]:
     """Receive what `send` sent; raise EOFError when the other side is gone."""
-    (length,) = _LENGTH.unpack(_exactly(link, _LENGTH.size))
-    header = json.loads(_exactly(link, length))
-    return header, [_exactly(link, size) for size in header.pop("sizes")]
+    data, files, _, _ = socket.recv_fds(link, _LARGEST, len(FILES))
+    if not data:
+        raise EOFError("the other side closed the connection")
+    return json.loads(data), files
 
 
-def _exactly(link: socket.socket, size: int) -> bytes:
-    data = bytearray(size)
-    view, got = memoryview(data), 0
-    while got < size:
-        received = link.recv_into(view[got:])
-        if not received:
-            raise EOFError("the other side closed the connection")
-        got += received
-    return bytes(data)
+def new_files(contents: dict[str, bytes]) -> list[int]:
+    """Return new anonymous files, in the order of `FILES`, with these contents."""
+    files = [os.memfd_create(name) for name in FILES]
+    for name, data in contents.items():
+        write(files[FILES.index(name)], data)
+        os.lseek(files[FILES.index(name)], 0, os.SEEK_SET)
+    return files
+
+
+def write(file: int, data: bytes) -> None:
+    """Write all of it."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
+
+
+def read(file: int, limit: int) -> bytes:
+    """Return an anonymous file's content from its start, at most `limit` bytes."""
+    left, parts, size = min(os.fstat(file).st_size, limit), [], 0
+    while left > 0 and (part := os.pread(file, left, size)):
+        parts.append(part)
+        left, size = left - len(part), size + len(part)
+    return b"".join(parts)
