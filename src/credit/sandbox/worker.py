@@ -51,8 +51,8 @@ class Zygote:
         self._link, theirs = wire.pair()
         with theirs:
             self.process = subprocess.Popen(
-                words, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment(), cwd="/",
-                start_new_session=True,
+                words, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment(),
+                cwd="/", start_new_session=True,
             )  # fmt: skip
 
     def _hello(self) -> list[tuple[str, bool]]:

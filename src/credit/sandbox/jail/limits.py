@@ -1,4 +1,4 @@
-"""Resource limits, soft = hard."""
+"""Resource limits, soft = hard but for the stack, which counts as address space anyway."""
 
 from __future__ import annotations
 
@@ -47,4 +47,4 @@ def apply(limit: Limits, occupied: int) -> None:
             continue
         hard = resource.getrlimit(kind)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (value, value))
+        resource.setrlimit(kind, (value, hard if name == "STACK" else value))

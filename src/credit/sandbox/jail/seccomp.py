@@ -66,9 +66,9 @@ def _assemble(rules: dict[str, Rule], machine: str) -> list[_Line]:
 
 
 def _body(rule: Rule) -> list[_Line]:
-    refuse: _Line = (_RETURN, 0, 0, _ERRNO | rule.errno)
     lines: list[_Line] = []
-    for demand in rule.demands:
+    for demand in rule:
+        refuse: _Line = (_RETURN, 0, 0, _ERRNO | demand.errno)
         low = 16 + 8 * demand.index  # both architectures are little-endian
         if isinstance(demand, Null):
             lines += [(_LOAD, 0, 0, low), (_EQUAL, 1, 0, 0), refuse, (_LOAD, 0, 0, low + 4), (_EQUAL, 1, 0, 0), refuse]

@@ -63,6 +63,7 @@ class Arg:
     values: tuple[int | str, ...]
     mask: int = 0xFFFFFFFF
     forbid: bool = False
+    errno: int = EPERM
 
 
 @dataclass(frozen=True)
@@ -70,45 +71,44 @@ class Null:
     """A demand on one argument: all 64 bits are zero."""
 
     index: int
-
-
-@dataclass(frozen=True)
-class Rule:
-    """The call is allowed when all demands hold, and otherwise answered with an error."""
-
-    demands: tuple[Arg | Null, ...]
     errno: int = EPERM
 
+
+Rule = tuple[Arg | Null, ...]
+"""A call is allowed when all demands hold; the first that does not gives the error."""
 
 _WRITING = 0o3 | 0o100 | 0o1000 | 0o2000 | 0o20000 | 0o10000000 | 0o20000000
 """O_WRONLY, O_RDWR, O_CREAT, O_TRUNC, O_APPEND, O_ASYNC, O_PATH, O_TMPFILE: the same on both architectures."""
 _THREAD = 0x3D0F00
 """What the C libraries pass to clone for a thread, and nothing else: no namespaces, no processes, no pidfd."""
-_STOPPING = Arg(1, (9, 19), forbid=True)
-"""SIGKILL comes only from outside, so that no program can pass for a victim of the infrastructure."""
-_NEVER = (Arg(0, ()),)
 
-RULES = {
-    "open": Rule((Arg(1, (0,), _WRITING),), EACCES),
-    "openat": Rule((Arg(2, (0,), _WRITING),), EACCES),
-    "clone": Rule((Arg(0, (_THREAD, _THREAD | 0x400000)),)),  # musl adds CLONE_DETACHED
-    "clone3": Rule(_NEVER, ENOSYS),  # its flags lie in memory, out of a filter's sight; C libraries fall back to clone
-    "openat2": Rule(_NEVER, ENOSYS),
-    "kill": Rule((Arg(0, (OWN_PID,)), _STOPPING)),
-    "tgkill": Rule((Arg(0, (OWN_PID,)), Arg(2, (9, 19), forbid=True))),
+
+def _never(errno: int) -> Rule:
+    return (Arg(0, (), errno=errno),)
+
+
+RULES: dict[str, Rule] = {
+    "open": (Arg(1, (0,), _WRITING, errno=EACCES),),
+    "openat": (Arg(2, (0,), _WRITING, errno=EACCES),),
+    "clone": (Arg(0, (_THREAD, _THREAD | 0x400000)),),  # musl adds CLONE_DETACHED
+    "clone3": _never(ENOSYS),  # its flags lie in memory, out of a filter's sight; C libraries fall back to clone
+    "openat2": _never(ENOSYS),
+    # SIGKILL and SIGSTOP come only from outside, so that no program can pass for a victim of the infrastructure.
+    "kill": (Arg(0, (OWN_PID,)), Arg(1, (9, 19), forbid=True)),
+    "tgkill": (Arg(0, (OWN_PID,)), Arg(2, (9, 19), forbid=True)),
     # asyncio wakes itself through a pair. Datagram pairs, sendmsg and addresses could reach sockets of others.
-    "socketpair": Rule((Arg(0, (1,)), Arg(1, (1,), 0xFFFFFFFF ^ 0o2004000), Arg(2, (0,)))),
-    "sendto": Rule((Null(4),)),
+    "socketpair": (Arg(0, (1,)), Arg(1, (1,), 0xFFFFFFFF ^ 0o2004000), Arg(2, (0,))),
+    "sendto": (Null(4),),
     # Duplicates and flags only: F_SETOWN and F_SETSIG would send signals to other processes.
-    "fcntl": Rule((Arg(1, (0, 1, 2, 3, 4, 1030)),)),
-    "ioctl": Rule((Arg(1, (0x5421, 0x5450, 0x5451, 0x541B, 0x5401, 0x5413)),)),  # FIONBIO, close-on-exec, sizes
-    "prctl": Rule((Arg(0, (15, 16)),)),  # thread names
-    # Programs raise their stack limit by habit. Reading is allowed, changing does nothing and says it worked.
-    "prlimit64": Rule((Arg(0, (0, OWN_PID)), Null(2)), SUCCESS),
-    "setrlimit": Rule(_NEVER, SUCCESS),
+    "fcntl": (Arg(1, (0, 1, 2, 3, 4, 1030)),),
+    "ioctl": (Arg(1, (0x5421, 0x5450, 0x5451, 0x541B, 0x5401, 0x5413)),),  # FIONBIO, close-on-exec, sizes
+    "prctl": (Arg(0, (15, 16)),),  # thread names
+    # Programs raise their stack limit by habit. Reading is allowed; changing does nothing and says it worked.
+    "prlimit64": (Arg(0, (0, OWN_PID)), Null(2, errno=SUCCESS)),
+    "setrlimit": _never(SUCCESS),
 }
 
-NO_OPEN = {"open": Rule(_NEVER, EACCES), "openat": Rule(_NEVER, EACCES)}
+NO_OPEN: dict[str, Rule] = {"open": _never(EACCES), "openat": _never(EACCES)}
 """Rules for kernels without Landlock: a filter cannot read paths, so no file is opened at all."""
 
 

@@ -56,8 +56,9 @@ def watch(pid: int, times: Times, abandoned: Callable[[], bool] = lambda: False)
         poll.register(handle, select.POLLIN)
         while not poll.poll(_TICK_S * 1000):
             now = _look(pid, clock)
-            if now.sleeping and before.sleeping and now.cpu - before.cpu < 1e-4:
-                asleep += now.at - before.at
+            ran, passed = now.cpu - before.cpu, now.at - before.at
+            if now.sleeping and before.sleeping and ran < 0.1 * passed:  # a tenth: short naps are sleep too
+                asleep += passed - ran
             before = now
             stopped = stopped or (
                 "cpu" if now.cpu > times.cpu

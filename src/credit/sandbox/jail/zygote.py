@@ -20,13 +20,16 @@ from .watch import Ending, Times, watch
 
 # What programs import most, so that it costs them nothing; the level that opens no files has nothing else.
 _PRELOADED = """
-abc argparse array ast asyncio base64 binascii bisect builtins calendar cmath collections collections.abc
-concurrent.futures contextlib copy csv ctypes dataclasses datetime decimal difflib enum errno fractions functools gc
-graphlib hashlib heapq hmac html inspect io itertools json keyword linecache locale logging math numbers operator os
-pathlib pickle platform pprint queue random re resource secrets select selectors shutil signal socket statistics
-string struct subprocess sys tempfile textwrap threading time timeit token tokenize traceback types typing unicodedata
-unittest uuid warnings weakref zlib zoneinfo encodings.ascii encodings.idna encodings.latin_1 encodings.utf_16
-numpy numpy.random numpy.linalg sortedcontainers
+_strptime abc argparse array ast asyncio atexit base64 binascii bisect builtins bz2 cProfile calendar cmath codecs
+collections collections.abc concurrent.futures concurrent.futures.thread contextlib contextvars copy copyreg csv
+ctypes dataclasses datetime decimal difflib dis encodings.ascii encodings.idna encodings.latin_1 encodings.utf_16 enum
+errno fcntl fileinput fnmatch fractions functools gc getopt gettext glob graphlib gzip hashlib heapq hmac html inspect
+io itertools json keyword linecache locale logging lzma math mmap numbers numpy numpy.linalg numpy.random operator
+optparse os pathlib pickle platform pprint profile pstats queue random re reprlib resource sched secrets select
+selectors shlex shutil signal socket sortedcontainers stat statistics string struct subprocess sys tempfile termios
+textwrap threading time timeit token tokenize traceback types typing unicodedata unittest urllib.parse uuid warnings
+weakref zipfile zlib zoneinfo
+numpy numpy.fft numpy.linalg numpy.ma numpy.polynomial numpy.random sortedcontainers
 """
 _THIRD_PARTY = ("numpy", "sortedcontainers")
 
