@@ -16,7 +16,8 @@ import ctypes, errno, os, sys, time
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
 def won(what): print("PWNED", what, flush=True)
-def raw(number, *args): return libc.syscall(ctypes.c_long(number), *[a if isinstance(a, bytes) else ctypes.c_void_p(a) for a in args])
+def raw(number, *args):
+    return libc.syscall(ctypes.c_long(number), *[a if isinstance(a, bytes) else ctypes.c_void_p(a) for a in args])
 def tries(what, act):
     try:
         result = act()

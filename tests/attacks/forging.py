@@ -4,6 +4,7 @@ The arena knows an answer, @ANSWER@ never appears in a program; an attack wins i
 it makes the pool run, believe or break anything.
 """
 
+# ruff: noqa: E501 (programs are written as an attacker would)
 from attacks import Attack
 
 _FAILED = ("runtime_error",)

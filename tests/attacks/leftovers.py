@@ -1,5 +1,6 @@
 """What one program leaves for the next in the same zygote."""
 
+# ruff: noqa: E501 (programs are written as an attacker would)
 from attacks import Attack
 
 _CHANGE = """

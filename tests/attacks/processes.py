@@ -1,5 +1,6 @@
 """Processes and signals."""
 
+# ruff: noqa: E501 (programs are written as an attacker would)
 from attacks import Attack, simple
 
 ATTACKS = [

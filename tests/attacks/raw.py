@@ -1,5 +1,6 @@
 """Raw system calls, other call tables, machine code."""
 
+# ruff: noqa: E501 (programs are written as an attacker would)
 from attacks import Attack
 
 _ALLOWED = """

@@ -1,5 +1,6 @@
 """Secrets: files of the caller, other processes' memory, environments and command lines."""
 
+# ruff: noqa: E501 (programs are written as an attacker would)
 from attacks import Attack, simple
 
 ATTACKS = [

@@ -1,5 +1,6 @@
 """Bombs: time, memory, output, threads, descriptors."""
 
+# ruff: noqa: E501 (programs are written as an attacker would)
 from attacks import Attack
 
 _TIME = ("time_limit",)

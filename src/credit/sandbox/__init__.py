@@ -7,10 +7,23 @@
 The sandbox never sees expected outputs. See docs/sandbox.md for what each level proves and cannot allow.
 """
 
+from .doctor import LevelReport, probe_levels
 from .levels import LEVELS, PROTECTED
 from .result import OUTPUT_LIMIT, Level, Outcome, Result
 from .sandbox import Sandbox
 from .text import sanitise
 from .worker import Unavailable
 
-__all__ = ["LEVELS", "OUTPUT_LIMIT", "PROTECTED", "Level", "Outcome", "Result", "Sandbox", "Unavailable", "sanitise"]
+__all__ = [
+    "LEVELS",
+    "OUTPUT_LIMIT",
+    "PROTECTED",
+    "Level",
+    "LevelReport",
+    "Outcome",
+    "Result",
+    "Sandbox",
+    "Unavailable",
+    "probe_levels",
+    "sanitise",
+]

@@ -45,6 +45,7 @@ class Sandbox:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._owner = os.getpid()
+        self._lock = threading.Lock()
         self._closed = False
         try:
             first = self._add_worker(PROTECTED if level == "auto" else (level,)).result()
@@ -89,17 +90,19 @@ class Sandbox:
     ) -> Future[Result]:  # fmt: skip
         """Queue one program; takes what `run` takes."""
         request = Request.of(code, stdin, call, cpu_s, memory_mb)
-        if self._closed:
-            raise RuntimeError("this Sandbox is closed. Open another one.")
         if os.getpid() != self._owner:
             raise RuntimeError("this Sandbox belongs to the process that forked this one. Open one in each process.")
         future: Future[Result] = Future()
-        self._jobs.put((future, request))
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("this Sandbox is closed. Open another one.")
+            self._jobs.put((future, request))
         return future
 
     def close(self) -> None:
         """Finish what is queued, then end all workers."""
-        self._closed = True
+        with self._lock:
+            self._closed = True
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:
@@ -146,18 +149,15 @@ def _work(jobs: queue.SimpleQueue[_Job | None], levels: tuple[Level, ...], ready
 
 def _attempt(jail: Jail | None, level: Level, request: Request) -> tuple[Jail | None, Result]:
     """Run one program, starting a jail if there is none; a jail that fails is ended, so that the next is new."""
-    files = wire.new_files({"stdin": request.stdin, "job": request.job})
     try:
-        jail = jail or open_jail(level)
-        facts = jail.ask(request, files)
-        return jail, verdict(request, level, facts, [wire.read(file, OUTPUT_LIMIT + 1) for file in files[1:4]])
+        with wire.new_files({"stdin": request.stdin, "job": request.job}) as files:
+            jail = jail or open_jail(level)
+            facts = jail.ask(request, files)
+            return jail, verdict(request, level, facts, [wire.read(file, OUTPUT_LIMIT + 1) for file in files[1:4]])
     except (OSError, EOFError, Unavailable) as error:
         if jail is not None:
             jail.close()
         return None, Result("sandbox_error", "", f"{type(error).__name__}: {error}", None, 0.0, level)
-    finally:
-        for file in files:
-            os.close(file)
 
 
 def open_jail(level: Level) -> Jail:

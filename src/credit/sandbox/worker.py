@@ -21,10 +21,11 @@ _GRACE_S = 30
 class Unavailable(RuntimeError):
     """A level that cannot be proven here; says why and what it needs."""
 
-    def __init__(self, level: Level, reason: str):
+    def __init__(self, level: Level, reason: str, probe: tuple[tuple[str, bool], ...] = ()):
         super().__init__(f"level {level!r} is not available: {reason}. It needs {NEEDS[level]}.")
         self.level = level
         self.reason = reason
+        self.probe = probe
 
 
 class Zygote:
@@ -45,7 +46,7 @@ class Zygote:
                 raise Unavailable(level, self._complaint(error)) from error
         if leaks := [act for act, refused in self.probe if not refused]:
             self.close()
-            raise Unavailable(level, f"a confined process could still: {', '.join(leaks)}")
+            raise Unavailable(level, f"a confined process could still {', '.join(leaks)}", self.probe)
 
     def _start(self, words: list[str]) -> None:
         self._link, theirs = wire.pair()

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 FILES = ("stdin", "stdout", "stderr", "report", "job")
@@ -36,13 +37,19 @@ def receive(link: socket.socket) -> tuple[dict[str, Any], list[int]]:
     return json.loads(data), files
 
 
-def new_files(contents: dict[str, bytes]) -> list[int]:
-    """Return new anonymous files, in the order of `FILES`, with these contents."""
-    files = [os.memfd_create(name) for name in FILES]
-    for name, data in contents.items():
-        write(files[FILES.index(name)], data)
-        os.lseek(files[FILES.index(name)], 0, os.SEEK_SET)
-    return files
+@contextmanager
+def new_files(contents: dict[str, bytes]) -> Iterator[list[int]]:
+    """Open new anonymous files, in the order of `FILES`, with these contents."""
+    files: list[int] = []
+    try:
+        for name in FILES:
+            files.append(os.memfd_create(name))
+            write(files[-1], contents.get(name, b""))
+            os.lseek(files[-1], 0, os.SEEK_SET)
+        yield files
+    finally:
+        for file in files:
+            os.close(file)
 
 
 def write(file: int, data: bytes) -> None:

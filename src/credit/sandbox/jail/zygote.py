@@ -56,7 +56,10 @@ def main() -> None:
             job, files = wire.receive(control)
         except (EOFError, ConnectionError):
             return
-        wire.send(control, zygote.run(job, files, lambda: program.run(JOB, REPORT)))
+        facts = zygote.run(job, files, lambda: program.run(JOB, REPORT))
+        for file in files:
+            os.close(file)
+        wire.send(control, facts)
 
 
 class Zygote:
@@ -70,27 +73,20 @@ class Zygote:
 
     def probe(self, canary: str) -> list[tuple[str, bool]]:
         """Try the forbidden acts in a throw-away fork; return (act, whether it was refused)."""
-        files = wire.new_files({})
-        stderr, report = os.dup(files[2]), os.dup(files[3])
         job = {"cpu_s": 5.0, "memory": 512 << 20, "output": 1 << 20}
-        facts = self.run(job, files, lambda: probe.run(canary, REPORT))
+        with wire.new_files({}) as files:
+            facts = self.run(job, files, lambda: probe.run(canary, REPORT))
+            stderr, report = wire.read(files[2], 1000), wire.read(files[3], 1 << 20)
         if not facts["started"] or facts["status"] != 0:
-            raise RuntimeError(f"the probe ended early: {facts} {wire.read(stderr, 1000).decode(errors='replace')}")
-        table = json.loads(wire.read(report, 1 << 20))
-        os.close(stderr)
-        os.close(report)
-        return table
+            raise RuntimeError(f"the probe ended early: {facts} {stderr.decode(errors='replace')}")
+        return json.loads(report)
 
     def run(self, job: dict[str, Any], files: list[int], body: Callable[[], None]) -> dict[str, Any]:
-        """Run `body` in a confined fork with these files and return how it ended; closes the files."""
-        try:
-            pid = os.fork()
-            if pid == 0:
-                self._child(job, files, body)
-            return self._facts(watch(pid, Times(job["cpu_s"]), lambda: bool(self._hangup.poll(0))))
-        finally:
-            for file in files:
-                os.close(file)
+        """Run `body` in a confined fork with these files and return how it ended."""
+        pid = os.fork()
+        if pid == 0:
+            self._child(job, files, body)
+        return self._facts(watch(pid, Times(job["cpu_s"]), lambda: bool(self._hangup.poll(0))))
 
     def _child(self, job: dict[str, Any], files: list[int], body: Callable[[], None]) -> None:
         try:
