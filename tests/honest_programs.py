@@ -149,6 +149,7 @@ print(r.wasSuccessful())
 
 NUMPY: dict[str, tuple[str, str, str]] = {
     "numpy": ("import numpy as np; print(int(np.arange(10).sum()))", "", "45\n"),
+    "numpy is repeatable": ("import numpy as np; print(np.random.rand())", "", "0.5488135039273248\n"),
     "numpy algebra": ("""
 import numpy as np
 a = np.random.rand(200, 200)

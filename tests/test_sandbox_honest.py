@@ -28,6 +28,8 @@ def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
 def test_honest_program_passes(sandbox: Sandbox, name: str) -> None:
     if name in READS_FILES and sandbox.level == "locked_no_landlock":
         pytest.skip("documented: this level opens no files")
+    if name == "numpy is repeatable" and sandbox.level == "process":
+        pytest.skip("documented: this level seeds nothing")
     code, stdin, expected = (PROGRAMS | READS_FILES)[name]
     result = sandbox.run(code, stdin, cpu_s=4.0)
     assert result.outcome == "ok", result

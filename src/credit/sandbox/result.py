@@ -12,7 +12,9 @@ Outcome = Literal["ok", "runtime_error", "time_limit", "memory_limit", "output_l
 Level = Literal["namespaced", "locked", "locked_no_landlock", "process"]
 
 OUTPUT_LIMIT = 16 << 20
-"""Bytes a program may write to standard output, to standard error, and as the value of a call, each."""
+"""Bytes a program may write to standard output and to standard error, each."""
+VALUE_LIMIT = 4 << 20
+"""Bytes of a call's value as JSON; parsed, they may grow twentyfold in the caller's memory."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,8 @@ def verdict(request: Request, level: Level, facts: dict[str, Any], outputs: list
     elif facts["stopped"] in ("cpu", "asleep", "wall") or facts["cpu"] > request.cpu_s:
         outcome = "time_limit"
         note = f"stopped after {facts['cpu']:.2f} CPU seconds ({facts['stopped'] or 'cpu'} limit)"
-    elif code == -signal.SIGXFSZ or max(map(len, outputs)) > OUTPUT_LIMIT:
-        outcome, note = "output_limit", f"more than {OUTPUT_LIMIT} bytes were written"
+    elif code == -signal.SIGXFSZ or max(len(stdout), len(stderr)) > OUTPUT_LIMIT or len(report) > VALUE_LIMIT:
+        outcome, note = "output_limit", f"more than {OUTPUT_LIMIT} bytes of output, or {VALUE_LIMIT} of a value"
     elif facts["stopped"] == "threads":
         outcome, note = "runtime_error", "too many threads"
     elif code == -signal.SIGKILL and level != "process":

@@ -105,10 +105,8 @@ def _open_streams() -> None:
 
 
 def _seed() -> None:
-    """Make random programs repeatable: the state they inherit must not depend on which process they come from."""
+    """Make random programs repeatable. Python draws a new seed after every fork; numpy's is the zygote's."""
     random.seed(0)
-    if numpy := sys.modules.get("numpy"):
-        numpy.random.seed(0)
     gc.enable()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+from collections.abc import Sequence
 
 from . import linux
 from .syscalls import ALLOWED, ARCHITECTURES, EPERM, NO_OPEN, OWN_PID, RULES, Arg, Null, Rule, numbers
@@ -55,9 +56,7 @@ def _assemble(rules: dict[str, Rule], machine: str) -> list[_Line]:
         (_AT_LEAST, 0, 1, _X32),  # the x32 numbers of the same calls; no other architecture goes that high
         (_RETURN, 0, 0, _KILL_PROCESS),
     ]
-    for name in ALLOWED:
-        if name in table:
-            lines += [(_EQUAL, 0, 1, table[name]), (_RETURN, 0, 0, _ALLOW)]
+    lines += _jump_to((_RETURN, 0, 0, _ALLOW), [table[name] for name in ALLOWED if name in table])
     for name, rule in rules.items():
         if name in table:
             body = _body(rule)
@@ -78,11 +77,14 @@ def _body(rule: Rule) -> list[_Line]:
 
 
 def _match(demand: Arg, refuse: _Line) -> list[_Line]:
-    """Fall into `refuse`, the last line, or jump over it."""
+    """Compare what was loaded: fall into `refuse`, the last line, or jump over it."""
+    if demand.forbid:
+        return _jump_to(refuse, demand.values)
     left = len(demand.values)
-    if demand.forbid:  # equal: jump to refuse; none equal: the last comparison jumps over it
-        return [
-            *((_EQUAL, left - 1 - i, int(i == left - 1), value) for i, value in enumerate(demand.values)),
-            refuse,
-        ]
     return [*((_EQUAL, left - i, 0, value) for i, value in enumerate(demand.values)), refuse]
+
+
+def _jump_to(answer: _Line, values: Sequence[int | str]) -> list[_Line]:
+    """Compare what was loaded: jump to `answer`, the last line, or over it. At most 255 values."""
+    last = len(values) - 1
+    return [*((_EQUAL, last - i, int(i == last), value) for i, value in enumerate(values)), answer]

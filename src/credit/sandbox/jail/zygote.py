@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import importlib
 import json
@@ -69,7 +70,10 @@ class Zygote:
         self._guards = guards
         self._hangup = select.poll()
         self._hangup.register(control, select.POLLHUP | select.POLLRDHUP)
-        self._started = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        # Far above the descriptors that a fork gives new meanings.
+        low = os.eventfd(0, os.EFD_NONBLOCK)
+        self._started = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 64)
+        os.close(low)
 
     def probe(self, canary: str) -> list[tuple[str, bool]]:
         """Try the forbidden acts in a throw-away fork; return (act, whether it was refused)."""
@@ -112,6 +116,8 @@ def _preload() -> None:
         except ImportError:
             if name.partition(".")[0] not in _THIRD_PARTY:
                 raise
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed(0)
     gc.collect()
     gc.disable()  # programs switch it on; what is frozen stays shared between zygote and forks
     gc.freeze()
