@@ -59,10 +59,10 @@ print(f(50000))
 import sys, threading
 sys.setrecursionlimit(10**6)
 threading.stack_size(1 << 27)
-def f(n): return 0 if n == 0 else 1 + max(map(f, [n - 1]))
-t = threading.Thread(target=lambda: print(f(20000)))
+def f(n): return 0 if n == 0 else 1 + f(n - 1)
+t = threading.Thread(target=lambda: print(f(50000)))
 t.start(); t.join()
-""", "", "20000\n"),
+""", "", "50000\n"),
     "stack limit by habit": ("""
 import resource
 resource.setrlimit(resource.RLIMIT_STACK, (1 << 28, 1 << 28))

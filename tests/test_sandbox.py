@@ -211,7 +211,7 @@ except Unavailable as error: print("unavailable", error)
 except RuntimeError as error: print("nothing", error)
 for level in ("namespaced", "locked"):
     try: Sandbox(level, workers=1).close()
-    except Unavailable as error: print("no", level)
+    except Unavailable as error: print("no", level, error)
 """
 
 
@@ -220,7 +220,7 @@ for level in ("namespaced", "locked"):
     ("profile", "said"),
     [
         ("default", ["locked 42", "no namespaced"]),
-        ("no_landlock", ["locked_no_landlock 42", "no namespaced", "no locked"]),
+        ("no_landlock", ["locked_no_landlock 42", "no namespaced", "no locked", "this kernel has no Landlock"]),
         ("no_seccomp", ["nothing no level of protection can be proven", "level='process'"]),
     ],
 )

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import site
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from credit.sandbox import LEVELS, Sandbox, Unavailable
 from honest_programs import NUMPY, PROGRAMS, READS_FILES
 
-if importlib.util.find_spec("numpy"):
-    PROGRAMS |= NUMPY
+_numpy = importlib.util.find_spec("numpy")
+if _numpy is not None and any(Path(_numpy.origin or "").is_relative_to(folder) for folder in site.getsitepackages()):
+    PROGRAMS |= NUMPY  # found there by every interpreter like this one, not through a PYTHONPATH of ours
 
 
 @pytest.fixture(scope="module", params=LEVELS)

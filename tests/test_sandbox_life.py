@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from credit.sandbox import PROTECTED, Result, Sandbox, Unavailable
+from credit.sandbox.jail.watch import Times, watch
 
 SRC = Path(__file__).parents[1] / "src"
 SLEEPS = "import time; time.sleep(0.4); print('done')"
@@ -203,6 +204,15 @@ def test_callers_wait_for_a_free_worker(sandbox: Sandbox) -> None:
     began = time.monotonic()
     sandbox.run_many([{"code": "import time; time.sleep(0.2)"}] * 3)
     assert time.monotonic() - began >= 0.6
+
+
+@pytest.mark.parametrize("reason", ["abandoned", "cpu", "asleep"])
+def test_watching_ends_for_one_reason(reason: str) -> None:
+    code = "while True: pass" if reason == "cpu" else "import time; time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", code])
+    ending = watch(process.pid, Times(0.2 if reason != "abandoned" else 60), lambda: reason == "abandoned")
+    process.returncode = os.waitstatus_to_exitcode(ending.status)
+    assert (ending.stopped, process.returncode) == (reason, -signal.SIGKILL)
 
 
 def test_load_does_not_change_verdicts() -> None:

@@ -28,7 +28,10 @@ class _PathBeneath(ctypes.Structure):
 
 def version() -> int:
     """Return the kernel's Landlock version; raise OSError where there is none."""
-    return linux.syscall(_CREATE, None, 0, _VERSION)
+    try:
+        return linux.syscall(_CREATE, None, 0, _VERSION)
+    except OSError as error:
+        raise OSError(error.errno, "this kernel has no Landlock, or a container's profile hides it") from None
 
 
 def ruleset(roots: Sequence[str]) -> int:

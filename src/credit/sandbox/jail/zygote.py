@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from . import linux, probe, program, wire
@@ -25,14 +26,12 @@ _strptime abc argparse array ast asyncio atexit base64 binascii bisect builtins 
 collections collections.abc concurrent.futures concurrent.futures.thread contextlib contextvars copy copyreg csv
 ctypes dataclasses datetime decimal difflib dis encodings.ascii encodings.idna encodings.latin_1 encodings.utf_16 enum
 errno fcntl fileinput fnmatch fractions functools gc getopt gettext glob graphlib gzip hashlib heapq hmac html inspect
-io itertools json keyword linecache locale logging lzma math mmap numbers numpy numpy.linalg numpy.random operator
-optparse os pathlib pickle platform pprint profile pstats queue random re reprlib resource sched secrets select
-selectors shlex shutil signal socket sortedcontainers stat statistics string struct subprocess sys tempfile termios
-textwrap threading time timeit token tokenize traceback types typing unicodedata unittest urllib.parse uuid warnings
-weakref zipfile zlib zoneinfo
+io itertools json keyword linecache locale logging lzma math mmap numbers operator optparse os pathlib pickle platform
+pprint profile pstats queue random re reprlib resource sched secrets select selectors shlex shutil signal socket stat
+statistics string struct subprocess sys tempfile termios textwrap threading time timeit token tokenize traceback types
+typing unicodedata unittest urllib.parse uuid warnings weakref zipfile zlib zoneinfo
 numpy numpy.fft numpy.linalg numpy.ma numpy.polynomial numpy.random sortedcontainers
 """
-_THIRD_PARTY = ("numpy", "sortedcontainers")
 
 
 def main() -> None:
@@ -102,20 +101,16 @@ class Zygote:
             os._exit(1)
 
     def _facts(self, ending: Ending) -> dict[str, Any]:
-        try:
+        started = False
+        with suppress(BlockingIOError):
             started = os.eventfd_read(self._started) > 0
-        except BlockingIOError:
-            started = False
         return {"started": started, "status": ending.status, "cpu": ending.cpu, "stopped": ending.stopped}
 
 
 def _preload() -> None:
     for name in _PRELOADED.split():
-        try:
+        with suppress(Exception):  # not installed, not compiled in, broken: a program that needs it will hear of it
             importlib.import_module(name)
-        except ImportError:
-            if name.partition(".")[0] not in _THIRD_PARTY:
-                raise
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed(0)
     gc.collect()
