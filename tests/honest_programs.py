@@ -137,6 +137,8 @@ print(mmap.mmap(0, 0, access=mmap.ACCESS_READ).readline())
 try: x = bytearray(1 << 40)
 except MemoryError: print('too much')
 """, "", "too much\n"),
+    "spooled file": ("import tempfile; f = tempfile.SpooledTemporaryFile(1 << 20); print(f.write(b'abc'))", "", "3\n"),
+    "own name": ("print(__name__, __file__)", "", "__main__ solution.py\n"),
     "exec and eval": ("exec('a = 1'); print(eval('a + 1'), globals()['a'])", "", "2 1\n"),
     "doctest of itself": ("""
 import unittest

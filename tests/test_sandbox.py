@@ -157,6 +157,19 @@ def test_a_closed_sandbox_says_so() -> None:
         closed.run("")
 
 
+def test_leaving_by_an_exception_leaves_the_queue() -> None:
+    futures = []
+
+    def interrupted() -> None:
+        with Sandbox("process", workers=1) as sandbox:
+            futures.extend(sandbox.submit("import time; time.sleep(0.5)") for _ in range(20))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert sum(future.cancelled() for future in futures) >= 18
+
+
 def test_another_process_must_open_its_own() -> None:
     script = """
 import os

@@ -6,6 +6,7 @@ See `attacks`: they run in the arena only, all levels at once, one after the oth
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -25,23 +26,30 @@ Results = dict[str, dict[str, Any]]
 @pytest.fixture(scope="module")
 def results() -> Iterator[Results]:
     python = interpreter()
+    if shutil.which("unshare") is None:
+        pytest.skip("ATTACKS NOT RUN: no unshare (util-linux) to build an arena with")
     if python is None:
         pytest.skip("ATTACKS NOT RUN: no Python >= 3.11 that an unprivileged user can start")
     with tempfile.TemporaryDirectory(prefix="credit-arena-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         publish(folder)
-        arenas = {
-            level: subprocess.Popen(
-                confined_command(python, folder, level), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-            )
-            for level in PROTECTED
-        }
-        said = {level: arena.communicate(timeout=200)[0] for level, arena in arenas.items()}
+        arenas = {level: _start(confined_command(python, folder, level)) for level in PROTECTED}
+        try:
+            said = {level: arena.communicate(timeout=200)[0] for level, arena in arenas.items()}
+        finally:
+            for arena in arenas.values():
+                arena.kill()
+        if broken := [text for level, text in said.items() if "entered" in text and arenas[level].returncode != 0]:
+            pytest.fail(f"an arena broke down: {broken}")
         files = {level: folder / f"results-{level}.json" for level in PROTECTED}
         yield {
             level: json.loads(file.read_text()) if file.exists() else {"refused": f"the arena: {said[level]}"}
             for level, file in files.items()
         }
+
+
+def _start(command: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 @pytest.mark.parametrize("attack", [attack.name for attack in every_attack()])

@@ -201,6 +201,7 @@ def run(folder: Path, level: str) -> dict[str, Any]:
 def main() -> None:
     folder, level = Path(sys.argv[1]), sys.argv[2]
     enter(folder)
+    print("entered", flush=True)
     sys.path[:0] = [str(folder / "src"), str(folder)]
     results = run(folder, level)
     (folder / f"results-{level}.json").write_text(json.dumps(results))

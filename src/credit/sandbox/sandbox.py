@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
+import sys
 import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 from .jail import wire
@@ -42,6 +44,8 @@ class Sandbox:
             raise ValueError(f"level={level!r} is unknown. Use 'auto' or one of {', '.join(map(repr, LEVELS))}.")
         if workers < 1:
             raise ValueError(f"workers={workers} must be at least 1.")
+        if sys.platform != "linux":
+            raise RuntimeError(f"the sandbox needs Linux, not {sys.platform}. Use a container or virtual machine.")
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._owner = os.getpid()
@@ -99,10 +103,13 @@ class Sandbox:
             self._jobs.put((future, request))
         return future
 
-    def close(self) -> None:
-        """Finish what is queued, then end all workers."""
+    def close(self, cancel: bool = False) -> None:
+        """Finish what is queued (or, with `cancel`, only what is running), then end all workers."""
         with self._lock:
             self._closed = True
+        with suppress(queue.Empty):
+            while cancel and (job := self._jobs.get_nowait()) is not None:
+                job[0].cancel()
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:
@@ -112,8 +119,8 @@ class Sandbox:
     def __enter__(self) -> Sandbox:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self.close()
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        self.close(cancel=error is not None)
 
     def _add_worker(self, levels: Iterable[str]) -> Future[Jail]:
         ready: Future[Jail] = Future()

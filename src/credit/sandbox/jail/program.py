@@ -44,7 +44,7 @@ def run(job: int, report: int) -> NoReturn:
 def _execute(text: str, call: tuple[str, list[Any]] | None, report: int) -> int:
     # A program that is only called keeps its `if __name__ == "__main__"` part to itself, as when it is imported.
     module = types.ModuleType("__main__" if call is None else "solution")
-    module.__dict__["__builtins__"] = builtins
+    module.__dict__.update(__builtins__=builtins, __file__=NAME)
     sys.modules[module.__name__] = module
     sys.argv = [NAME]
     try:

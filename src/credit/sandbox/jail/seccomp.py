@@ -8,7 +8,7 @@ import platform
 from collections.abc import Sequence
 
 from . import linux
-from .syscalls import ALLOWED, ARCHITECTURES, EPERM, NO_OPEN, OWN_PID, RULES, Arg, Null, Rule, numbers
+from .syscalls import ALLOWED, ARCHITECTURES, ENOSYS, EPERM, NEWER, NO_OPEN, OWN_PID, RULES, Arg, Null, Rule, numbers
 
 _LOAD, _AND, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x06
 _ALLOW, _ERRNO, _KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
@@ -55,6 +55,9 @@ def _assemble(rules: dict[str, Rule], machine: str) -> list[_Line]:
         (_LOAD, 0, 0, _NUMBER),
         (_AT_LEAST, 0, 1, _X32),  # the x32 numbers of the same calls; no other architecture goes that high
         (_RETURN, 0, 0, _KILL_PROCESS),
+        # Calls that are younger than the tables: C libraries try them and fall back when told they do not exist.
+        (_AT_LEAST, 0, 1, NEWER),
+        (_RETURN, 0, 0, _ERRNO | ENOSYS),
     ]
     lines += _jump_to((_RETURN, 0, 0, _ALLOW), [table[name] for name in ALLOWED if name in table])
     for name, rule in rules.items():
