@@ -43,7 +43,7 @@ def environment() -> dict[str, str]:
         "MKL_NUM_THREADS": "1",
         "MALLOC_ARENA_MAX": "2",
     }
-    return fixed | {k: v for k, v in os.environ.items() if k in ("LD_LIBRARY_PATH", "SYSTEMROOT")}
+    return fixed | {k: v for k, v in os.environ.items() if k == "LD_LIBRARY_PATH"}
 
 
 def python(module: str, *arguments: str) -> list[str]:

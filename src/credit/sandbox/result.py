@@ -16,6 +16,8 @@ OUTPUT_LIMIT = 16 << 20
 VALUE_LIMIT = 4 << 20
 """Bytes of a call's value as JSON; parsed, they may grow twentyfold in the caller's memory."""
 
+_MAX_DEPTH = 100
+
 
 @dataclass(frozen=True)
 class Result:
@@ -95,7 +97,7 @@ def verdict(request: Request, level: Level, facts: dict[str, Any], outputs: list
     elif "value" in (parsed := _parsed(report)):
         outcome, value = "ok", parsed["value"]
     else:
-        outcome, note = "runtime_error", "the call returned no value that is strict JSON"
+        outcome, note = "runtime_error", "the call returned no value that is strict JSON, at most 100 deep"
     return Result(outcome, _text(stdout), "\n".join(filter(None, (_text(stderr), note))), value, facts["cpu"], level)
 
 
@@ -118,7 +120,20 @@ def _parsed(report: bytes) -> dict[str, Any]:
         parsed = json.loads(report, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return {}
-    return parsed if isinstance(parsed, dict) else {}
+    return parsed if isinstance(parsed, dict) and _is_shallow(parsed) else {}
+
+
+def _is_shallow(value: Any) -> bool:
+    """Whether the caller can print and compare a value without running into Python's recursion limit."""
+    layer = [value]
+    for _ in range(_MAX_DEPTH):
+        layer = [
+            inner
+            for item in layer
+            if isinstance(item, dict | list)
+            for inner in (item.values() if isinstance(item, dict) else item)
+        ]
+    return not layer
 
 
 def _refuse(constant: str) -> None:
