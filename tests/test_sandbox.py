@@ -234,7 +234,7 @@ for level in ("namespaced", "locked"):
     [
         ("default", ["locked 42", "no namespaced"]),
         ("no_landlock", ["locked_no_landlock 42", "no namespaced", "no locked", "this kernel has no Landlock"]),
-        ("no_seccomp", ["nothing no level of protection can be proven", "level='process'"]),
+        ("no_seccomp", ["nothing no level of protection can be proven", "could not be confined", "level='process'"]),
     ],
 )
 def test_auto_in_a_container(sandbox: Sandbox, profile: str, said: list[str]) -> None:

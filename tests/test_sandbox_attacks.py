@@ -29,7 +29,7 @@ def results() -> Iterator[Results]:
     if shutil.which("unshare") is None:
         pytest.skip("ATTACKS NOT RUN: no unshare (util-linux) to build an arena with")
     if python is None:
-        pytest.skip("ATTACKS NOT RUN: no Python >= 3.11 that an unprivileged user can start")
+        pytest.skip("ATTACKS NOT RUN: no Python >= 3.11 that an unprivileged user can start, or no way to be one")
     with tempfile.TemporaryDirectory(prefix="credit-arena-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         publish(folder)

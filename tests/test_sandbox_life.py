@@ -158,7 +158,7 @@ time.sleep(100)
     assert trainer.stdout is not None
     line = trainer.stdout.readline()
     if line != "running\n":
-        trainer.wait()
+        trainer.communicate()
         pytest.skip(line)
     want = 7 if level == "namespaced" else 5  # two zygotes and programs, wrappers where there are any, the loader
     assert eventually(lambda: len(descendants(trainer.pid)) == want), descendants(trainer.pid)

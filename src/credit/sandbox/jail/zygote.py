@@ -81,7 +81,8 @@ class Zygote:
             facts = self.run(job, files, lambda: probe.run(canary, REPORT))
             stderr, report = wire.read(files[2], 1000), wire.read(files[3], 1 << 20)
         if not facts["started"] or facts["status"] != 0:
-            raise RuntimeError(f"the probe ended early: {facts} {stderr.decode(errors='replace')}")
+            step = "ended early" if facts["started"] else "could not be confined"
+            raise RuntimeError(f"the probe {step}: {stderr.decode(errors='replace').strip() or facts}")
         return json.loads(report)
 
     def run(self, job: dict[str, Any], files: list[int], body: Callable[[], None]) -> dict[str, Any]:
