@@ -32,7 +32,7 @@ class Sandbox:
         workers (`int`, *optional*, defaults to `2`):
             How many programs run at once; callers beyond that wait.
 
-    Raises `Unavailable` where the level, or for `"auto"` every level, cannot be proven. Thread-safe.
+    Raises `Unavailable`, or for `"auto"` a RuntimeError, where no level can be proven. Thread-safe.
 
         with Sandbox() as sandbox:
             sandbox.run("print(int(input()) + 1)", stdin="41").stdout   # "42\\n"

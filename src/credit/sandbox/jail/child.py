@@ -17,9 +17,9 @@ REPORT, JOB = 3, 4
 
 @dataclass
 class Guards:
-    """What a zygote prepares once for all its programs. A level without guards of a kind has None."""
+    """What a zygote prepares once for all its programs; no ruleset where every open is refused."""
 
-    filter: Filter | None
+    filter: Filter
     ruleset: int | None
     zygote: int = field(default_factory=os.getpid)
     occupied: int = field(default_factory=limits.address_space)
@@ -46,7 +46,6 @@ def confine(guards: Guards, files: Sequence[int], limit: Limits, started: int) -
     linux.prctl(linux.SET_DUMPABLE, 0)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # writing too much ends a program at once, whatever it catches
     os.chdir("/")
-    if guards.filter is not None:
-        guards.filter.install()
+    guards.filter.install()
     os.eventfd_write(started, 1)  # from here on, whatever happens is the program's doing
     os.closerange(JOB + 1, 4096)

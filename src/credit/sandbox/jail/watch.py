@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from . import linux
 
 _TICK_S = 0.02
+_LONGEST_TICK_S = 0.1  # when we are late ourselves, who knows what went on in between
 _MAX_THREADS = 200
 
 
@@ -58,7 +59,7 @@ def watch(pid: int, times: Times, abandoned: Callable[[], bool] = lambda: False)
             now = _look(pid, clock)
             ran, passed = now.cpu - before.cpu, now.at - before.at
             if now.sleeping and before.sleeping and ran < 0.1 * passed:  # a tenth: short naps are sleep too
-                asleep += passed - ran
+                asleep += min(passed - ran, _LONGEST_TICK_S)
             before = now
             stopped = stopped or (
                 "cpu" if now.cpu > times.cpu
