@@ -216,6 +216,13 @@ def test_watching_ends_for_one_reason(reason: str) -> None:
     assert (ending.stopped, process.returncode) == (reason, -signal.SIGKILL)
 
 
+def test_a_plain_process_leaves_none_of_its_group(family: Family) -> None:
+    with Sandbox("process", workers=1) as plain:
+        result = plain.run("import subprocess; print(subprocess.Popen(['sleep', '100']).pid)")
+        assert result.outcome == "ok"
+        assert eventually(lambda: not _lives(int(result.stdout)))
+
+
 def test_load_does_not_change_verdicts() -> None:
     """Ten times more work than cores: the same programs come to the same outcomes."""
     work = "import time\nwhile time.process_time() < {}: pass\nprint('done')"

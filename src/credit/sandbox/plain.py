@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
-from contextlib import suppress
 from typing import Any
 
 from .jail.watch import Times, watch
@@ -28,10 +26,8 @@ class PlainProcess:
             stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=(report, job), env=environment(),
             start_new_session=True,
         )  # fmt: skip
-        ending = watch(process.pid, Times(request.cpu_s))
+        ending = watch(process.pid, Times(request.cpu_s), group=True)
         process.returncode = os.waitstatus_to_exitcode(ending.status)  # `watch` has reaped it
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)  # what it may have left behind, unless that hid
         return {"started": True, "status": ending.status, "cpu": ending.cpu, "stopped": ending.stopped}
 
     def close(self) -> None:

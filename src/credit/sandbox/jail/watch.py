@@ -47,8 +47,11 @@ class Ending:
     stopped: str | None
 
 
-def watch(pid: int, times: Times, abandoned: Callable[[], bool] = lambda: False) -> Ending:
-    """Wait for a child process and return how it ended; it is stopped when its time is up or `abandoned()` is true."""
+def watch(pid: int, times: Times, abandoned: Callable[[], bool] = lambda: False, group: bool = False) -> Ending:
+    """Wait for a child process and return how it ended; it is stopped when its time is up or `abandoned()` is true.
+
+    With `group`, the rest of its process group is ended too.
+    """
     began, asleep, stopped, before = time.monotonic(), 0.0, None, _Sight(0.0, 0.0, False, 1)
     clock = linux.cpu_clock(pid)
     handle = os.pidfd_open(pid)
@@ -73,6 +76,9 @@ def watch(pid: int, times: Times, abandoned: Callable[[], bool] = lambda: False)
                 os.kill(pid, signal.SIGKILL)
     finally:
         os.close(handle)
+    if group:  # before the child is reaped: until then nobody else can have its number
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
     _, status, usage = os.wait4(pid, 0)
     return Ending(status, usage.ru_utime + usage.ru_stime, stopped)
 
