@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _LAZY = {"CreditTrainer": "credit.trainer", "CreditConfig": "credit.config"}
-_MODULES = ("rewards", "divergences", "contrast", "context", "scoring", "tasks", "methods", "tiny")
+_MODULES = ("rewards", "divergences", "contrast", "context", "sandbox", "scoring", "tasks", "methods", "tiny")
 
 __all__ = ["CreditConfig", "CreditTrainer", "__version__"]
 
