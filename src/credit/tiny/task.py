@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator
+from functools import cached_property
 from random import Random
 from typing import Any
 
 from credit.tasks.base import Grade, Row
-from credit.tiny.families import FAMILIES, Item, split_words
+from credit.tasks.code import shared_sandbox
+from credit.tiny.families import FAMILIES, Item, code, split_words
 from credit.tiny.families.base import WORD
+
+_logger = logging.getLogger(__name__)
 
 SIZES = {"train": 1024, "validation": 128, "test": 256}
 LEAK_PHRASES = ("as shown above", "as noted above", "given the feedback")
@@ -102,8 +107,21 @@ class TinyTask:
         return rows[:wanted]
 
     def grade(self, row: Row, completion: str) -> Grade:
-        """Grade a completion; any text is allowed."""
+        """Grade a completion; any text is allowed. Functions of the code family run in the sandbox."""
+        if row["family"] == code.NAME:
+            return code.grade(row, completion, self._values)
         return FAMILIES[row["family"]].grade(row, completion)
+
+    @cached_property
+    def _values(self) -> Any:
+        try:
+            return code.sandboxed(shared_sandbox().run)
+        except RuntimeError as error:
+            _logger.warning(
+                "The code family is graded by walking its expressions, since no program can be run safely here: %s",
+                error,
+            )
+            return code.evaluated
 
     def extras(self, records: list[dict[str, Any]]) -> dict[str, float | None]:
         """Return shares over all sampled answers of an evaluation: reasoning kept (where needed) and leaks."""

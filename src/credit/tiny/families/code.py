@@ -1,4 +1,7 @@
-"""Code: write a two-step arithmetic function; graded by evaluating it on inputs, never by comparing text."""
+"""Code: write a two-step arithmetic function; graded by running it on inputs, never by comparing text.
+
+The task runs it in the sandbox; `evaluated` gives the same values without running anything, to draw items with.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import operator
 import re
 from collections.abc import Callable
 from random import Random
+from typing import Any
 
 from credit.tasks.base import Grade, Row
 from credit.tiny.families.base import LARGEST, Answer, Item, malformed, number, passed, split_words, wrong
@@ -38,7 +42,7 @@ SECOND = {
 INPUTS = ((3, 2), (2, 5), (5, 4), (4, 1), (1, 3))
 CONSTANTS = tuple("23456789")
 
-MOST_WORDS, MOST_VALUE = 40, 10**9
+MOST_WORDS = 40
 _TOKENS = {"a", "b", "(", ")", "+", "-", "*", "/", "//", "%"}
 _NUMBER = re.compile(r"[0-9]{1,3}")
 _OPERATORS: dict[type[ast.operator], Callable] = {
@@ -59,30 +63,66 @@ def words() -> set[str]:
 
 
 def evaluate(tree: ast.expr, a: int, b: int) -> int | float:
-    """Evaluate a whitelisted arithmetic expression.
+    """Evaluate a whitelisted arithmetic expression. Without powers and with few words, no value grows large.
 
     Raises:
-        ValueError: a node or a size that is not allowed.
+        ValueError: a node that is not allowed.
         ArithmeticError: division by zero.
     """
     match tree:
         case ast.Constant(value=int() as value) if not isinstance(value, bool):
-            result = value
+            return value
         case ast.Name(id="a"):
-            result = a
+            return a
         case ast.Name(id="b"):
-            result = b
+            return b
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            result = -evaluate(operand, a, b)
+            return -evaluate(operand, a, b)
         case ast.UnaryOp(op=ast.UAdd(), operand=operand):
-            result = evaluate(operand, a, b)
+            return evaluate(operand, a, b)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
-            result = _OPERATORS[type(op)](evaluate(left, a, b), evaluate(right, a, b))
-        case _:
-            raise ValueError(f"{type(tree).__name__} is not allowed")
-    if abs(result) > MOST_VALUE:
-        raise ValueError("too large")
-    return result
+            return _OPERATORS[type(op)](evaluate(left, a, b), evaluate(right, a, b))
+    raise ValueError(f"{type(tree).__name__} is not allowed")
+
+
+Value = int | float | None
+"""What the function returned; None where it failed."""
+
+
+def evaluated(tree: ast.expr) -> list[Value]:
+    """Return the values on all inputs by walking the expression."""
+    values: list[Value] = []
+    for a, b in INPUTS:
+        try:
+            values.append(evaluate(tree, a, b))
+        except (ValueError, ArithmeticError):
+            values.append(None)
+    return values
+
+
+_VALUES = """
+def values(inputs):
+    found = []
+    for a, b in inputs:
+        try:
+            found.append(f(a, b))
+        except Exception:
+            found.append(None)
+    return found
+"""
+
+
+def sandboxed(run: Callable[..., Any]) -> Callable[[ast.expr], list[Value]]:
+    """Return what runs the function on all inputs with `Sandbox.run`, in one program."""
+
+    def values(tree: ast.expr) -> list[Value]:
+        source = f"def f(a, b): return {ast.unparse(tree)}\n{_VALUES}"
+        result = run(source, call=("values", [list(map(list, INPUTS))]))
+        if result.outcome == "sandbox_error":
+            raise RuntimeError(f"the sandbox failed, and no grade is made up: {result.stderr[:300]}")
+        return result.value if result.outcome == "ok" else [None] * len(INPUTS)
+
+    return values
 
 
 def parse(said: list[str]) -> ast.expr | None:
@@ -151,16 +191,15 @@ def draw(rng: Random) -> Item:
             )
 
 
-def grade(row: Row, completion: str) -> Grade:
-    """Evaluate the function on the test inputs; the feedback shows the first test that fails."""
+def grade(row: Row, completion: str, values: Callable[[ast.expr], list[Value]] = evaluated) -> Grade:
+    """Run the function on the test inputs; the feedback shows the first test that fails."""
     tree = parse(split_words(completion))
     if tree is None:
         return malformed(f"write {HEAD} a value")
-    for (a, b), expected in zip(INPUTS, json.loads(row["meta"])["expected"], strict=True):
+    expected_values = json.loads(row["meta"])["expected"]
+    for (a, b), expected, got in zip(INPUTS, expected_values, values(tree), strict=True):
         call = f"f ( {a} , {b} )"
-        try:
-            got = evaluate(tree, a, b)
-        except (ValueError, ArithmeticError):
+        if got is None:
             return wrong(f"{call} failed")
         if isinstance(got, float):
             return wrong(f"{call} wanted int got float")
