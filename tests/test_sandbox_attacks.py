@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from attacks import every_attack
+from attacks import PRELUDE, Attack, every_attack, leftovers
 from attacks.arena import CONTROLS, confined_command
-from credit.sandbox import PROTECTED
+from credit.sandbox import PROTECTED, Sandbox
 from sandbox_places import interpreter, publish
 
 Results = dict[str, dict[str, Any]]
@@ -67,6 +67,16 @@ def test_the_arena_sees_what_is_won(results: Results, trace: str) -> None:
     if not seen:
         pytest.skip("ATTACKS NOT RUN: no arena could be built")
     assert all(trace in traces for traces in seen)
+
+
+@pytest.mark.parametrize(
+    "attack", [attack for attack in leftovers.ATTACKS if attack.after == leftovers.FILL], ids=lambda attack: attack.name
+)
+def test_the_search_for_leftovers_finds_its_own(attack: Attack) -> None:
+    """The same program fills its memory and searches it: what the arena does not find could have been found."""
+    with Sandbox("process", workers=1) as unprotected:
+        result = unprotected.run(PRELUDE + leftovers.FILL + "\n" + attack.code, attack.stdin, cpu_s=5)
+    assert "PWNED" in result.stdout, result
 
 
 def test_there_are_many_attacks_with_different_names() -> None:

@@ -28,7 +28,7 @@ def f(): os.write(3, b'{"value": 1}'); return 2
     Attack("forge: deep report", "def f(): os.write(3, b'[' * 10**6); os._exit(0)", _FAILED, call=("f", [])),
     Attack("forge: small text, big value", """
 def f(): os.write(3, b'{"value": [' + b'[],' * (5 << 20) + b'1]}'); os._exit(0)
-""", ("output_limit",), call=("f", [])),
+""", ("output_limit", "time_limit"), call=("f", [])),
     Attack("forge: too deep to print", "def f(): os.write(3, b'{\"value\":' + b'[' * 500 + b']' * 500 + b'}'); os._exit(0)", _FAILED, call=("f", [])),
     Attack("forge: long number", "def f(): os.write(3, b'{\"value\": ' + b'9' * 10**6 + b'}'); os._exit(0)", _FAILED, call=("f", [])),
     Attack("forge: report of another shape", "def f(): os.write(3, b'[1]'); os._exit(0)", _FAILED, call=("f", [])),

@@ -28,7 +28,7 @@ if signal.getsignal(signal.SIGTERM) == signal.SIG_IGN or threading.active_count(
 # The first program fills its memory with a word. The second knows it in another spelling, so that finding it twice in a
 # row can only mean that it found the first one's.
 _WORD = "NPKTQRRCIR"
-_FILL = f"x = {_WORD!r} * 10000; print(x); print(x, file=sys.stderr); y = input()"
+FILL = f"x = {_WORD!r} * 10000; print(x); print(x, file=sys.stderr); y = input()"
 _NEEDLE = f"needle = bytes(c ^ 1 for c in {bytes(c ^ 1 for c in _WORD.encode())!r})\n"
 
 ATTACKS = [
@@ -40,18 +40,20 @@ for thing in gc.get_objects():
         data = value.encode(errors='replace') if isinstance(value, str) else value if isinstance(value, bytes) else b''
         at = data.find(needle)
         if at >= 0 and data[at + len(needle):][:len(needle)] == needle: won('old text in an object')
-""", ("ok",), after=_FILL, stdin=_WORD * 10000),
+""", ("ok",), after=FILL, stdin=_WORD * 10000),
     Attack("left: raw memory", _NEEDLE + """
 source, sink = os.pipe()
 seen = 0
-for base in (id(needle), id(sys), id(object), libc._handle):
+libc.sbrk.restype = ctypes.c_void_p
+blocks = [ctypes.addressof(ctypes.create_string_buffer(size)) for size in (100, 10**5, 10**6)]
+for base in (id(needle), id(sys), id(object), libc.sbrk(0), *blocks):
     for page in range((base & ~0xFFF) - (12 << 20), (base & ~0xFFF) + (12 << 20), 4096):
         if libc.write(sink, ctypes.c_void_p(page), ctypes.c_size_t(4096)) != 4096: continue
         data = os.read(source, 4096); seen += 1
         at = data.find(needle)
         if at >= 0 and data[at + len(needle):][:len(needle)] == needle: won('old text in memory')
 if seen < 1000: raise RuntimeError('saw too little')
-""", ("ok",), after=_FILL, stdin=_WORD * 10000),
+""", ("ok",), after=FILL, stdin=_WORD * 10000),
     Attack("left: files and sockets", """
 for path in ('/tmp/left', '/dev/shm/left', '/var/tmp/left'):
     if os.path.exists(path): won(path)

@@ -61,7 +61,7 @@ for _ in range(10**4):
     Attack("bomb: sparse output", "os.ftruncate(1, 1 << 40); won('a terabyte')", ("output_limit", "runtime_error")),
     Attack("bomb: output by offset", "os.pwrite(1, b'x', 1 << 40); won('a terabyte')", ("output_limit", "runtime_error")),
     Attack("bomb: grown input", "os.ftruncate(0, 1 << 40); won('a terabyte')", ("output_limit", "runtime_error")),
-    Attack("bomb: value", "def f(): return 'x' * (40 << 20)", ("output_limit", "memory_limit"), call=("f", [])),
+    Attack("bomb: value", "def f(): return 'x' * (40 << 20)", ("output_limit", "memory_limit", "time_limit"), call=("f", [])),
     Attack("bomb: threads", """
 import threading
 threading.stack_size(32768)
