@@ -10,7 +10,7 @@ import pytest
 
 from credit.context import DEFAULT_TEMPLATE, teacher_messages
 from credit.tiny import BASE_PATH
-from credit.tiny.families import FAMILIES, split_words
+from credit.tiny.families import FAMILIES, code, split_words
 from credit.tiny.families.code import HEAD
 from credit.tiny.task import (
     LEAK_PHRASES,
@@ -174,7 +174,33 @@ def test_code_feedback_is_about_the_first_failing_test():
     assert TASK.grade(row, f"{HEAD} ( a + b ) / 1").feedback == "f ( 3 , 2 ) wanted int got float"
     assert TASK.grade(row, f"{HEAD} a // ( b - 2 )").feedback == "f ( 3 , 2 ) failed"
     assert TASK.grade(row, f"{HEAD} " + "a * " * 9 + "a").feedback == "f ( 3 , 2 ) expected 5 got a large number"
-    assert TASK.grade(row, f"{HEAD} " + "999 * " * 18 + "a").feedback == "f ( 3 , 2 ) failed"
+    assert TASK.grade(row, f"{HEAD} " + "999 * " * 18 + "a").feedback == "f ( 3 , 2 ) expected 5 got a large number"
+
+
+def test_the_sandbox_and_the_walk_over_expressions_agree(caplog):
+    rng = Random(0)
+    words = ["a", "b", "(", ")", "+", "-", "*", "/", "//", "%", "0", "1", "2", "999"]
+    row = {**TASK.rows("train", 1)[0], "meta": json.dumps({"expected": [5, 7, 9, 5, 4]})}
+    seen = set()
+    for _ in range(3000):
+        body = " ".join(rng.choice(words) for _ in range(rng.randrange(1, 8)))
+        walked = code.grade(row, f"{HEAD} {body}")
+        if walked.outcome != "format_error":
+            assert TASK.grade(row, f"{HEAD} {body}") == walked, body
+            seen.add(walked.feedback)
+    assert len(seen) > 50
+    assert caplog.records == []  # a sandbox was there
+
+
+def test_without_a_sandbox_the_code_family_says_so_and_grades_the_same(monkeypatch, caplog):
+    def nothing_proven(*args):
+        raise RuntimeError("no level of protection can be proven on this machine")
+
+    monkeypatch.setattr("credit.tiny.task.shared_sandbox", nothing_proven)
+    task = TinyTask()
+    row = task.rows("train", 1)[0]
+    assert task.grade(row, row["answer"]) == TASK.grade(row, row["answer"])
+    assert "graded by walking its expressions" in caplog.text
 
 
 # --- what can be measured on an answer

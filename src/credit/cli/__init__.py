@@ -15,6 +15,7 @@ COMMANDS = {
     "verify": "check the identities of the reward on exact worlds; non-zero exit if one fails",
     "diagnose": "measure what token credit pays for: pMI, S, G, R, assumptions, per response and token",
     "report": "write report.html again from a run's files",
+    "doctor": "versions, devices, the proven sandbox level, and what would run where",
     "tiny": "the embedded world: `credit tiny pretrain` reproduces its base model",
 }
 

@@ -120,7 +120,8 @@ def sandboxed(run: Callable[..., Any]) -> Callable[[ast.expr], list[Value]]:
         result = run(source, call=("values", [list(map(list, INPUTS))]))
         if result.outcome == "sandbox_error":
             raise RuntimeError(f"the sandbox failed, and no grade is made up: {result.stderr[:300]}")
-        return result.value if result.outcome == "ok" else [None] * len(INPUTS)
+        found = result.value if result.outcome == "ok" else [None] * len(INPUTS)
+        return [value if type(value) in (int, float) else None for value in found]  # "( )" is an empty tuple
 
     return values
 
