@@ -188,7 +188,8 @@ def test_the_sandbox_and_the_walk_over_expressions_agree(caplog):
         if walked.outcome != "format_error":
             assert TASK.grade(row, f"{HEAD} {body}") == walked, body
             seen.add(walked.feedback)
-    assert len(seen) > 50
+    assert {"f ( 3 , 2 ) failed", "f ( 3 , 2 ) wanted int got float"} <= seen
+    assert len(seen) > 10
     assert caplog.records == []  # a sandbox was there
 
 
