@@ -96,7 +96,10 @@ def test_recorded_solutions_are_used_and_empty_responses_named():
     assert scored.rows[0]["solution"] == "w20 w21"
     assert scored.rows[0]["token_ids"] == [30, 31]
     result = diagnose(scored)
-    assert result["problems"] == ["rows, row 2: the response is empty; left out."]
+    assert result["problems"] == [
+        "rows names solutions: they are shown as they are, whatever feedback_when says.",
+        "rows, row 2: the response is empty; left out.",
+    ]
     assert result["counts"]["without_negative"] == 1
 
 
@@ -143,6 +146,7 @@ def test_the_task_may_say_where_the_answer_is_decided():
     ("completion", "choices", "why"),
     [
         ("w3 w4", (("w20", "w21"), None), "the response names no option"),
+        ("w3 w21", (("w2", "w1"), None), "the response names no option"),
         ("w3 w21", (("w21", "w21"), None), "fewer than two different options"),
         ("w3 w21", (("w21", "unknown1", "unknown2"), None), "two options begin with the same token"),
         ("w3 w21", (("w20", "w21"), 1), "no option stands where the task says it is chosen"),
@@ -154,6 +158,38 @@ def test_what_is_no_item_is_said(completion, choices, why):
     assert found["items"] == []
     assert found["problems"] == [f"1 responses are no multiple-choice items here: {why} (first: rows, row 1)."]
     assert set(found["summary"].values()) == {None}
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "answer"),
+    [
+        ("the answer is 1.5", ["5", "1.5", "2"], 14),
+        ("The answer is B. A nice day.", ["A", "B"], 14),
+        ("A or B? <answer>A</answer> not B", ["A", "B"], 16),
+        ("first A, then B", ["A", "B"], 14),
+    ],
+)
+def test_the_answer_is_the_option_stated_as_it(text, options, answer):
+    from credit.diagnostics.choices import _answer
+
+    found = _answer(text, options, None)
+    assert found is not None
+    assert found.start() == answer
+
+
+def test_one_long_response_does_not_silence_the_others():
+    """Of 256 positions; the long response leaves no room for a teacher, the short one does."""
+    rows = [{**ROWS[2], "completion": " ".join(["w12"] * 240)}, {**ROWS[2], "prompt": "w5 w6"}]
+    scored = score_rollouts(make_model("qwen3"), make_tokenizer(), Rollouts("rows", rows), options())
+    result = diagnose(scored)
+    assert result["counts"]["measured"] == result["counts"]["without_teacher"] == 1
+    assert "Nothing of it fitted for 1 responses (first: rows, row 1): they have no teacher." in scored.problems
+
+
+def test_ids_of_another_tokenizer_are_refused():
+    rows = Rollouts("rows", [{**ROWS[2], "token_ids": [9999]}])
+    with pytest.raises(ValueError, match=r"rows, row 1: token id 9999 is outside the model's vocabulary"):
+        score_rollouts(make_model("qwen3"), make_tokenizer(), rows, options())
 
 
 def test_other_tokens_than_the_text_are_no_item():
@@ -241,8 +277,7 @@ def run(tmp_path_factory):
 def diagnosed(capsys, *argv: str) -> dict:
     capsys.readouterr()
     assert main(["diagnose", *argv, "--json"]) == 0
-    said = capsys.readouterr().out
-    return json.loads(said[said.index("{") :])
+    return json.loads(capsys.readouterr().out)
 
 
 def test_a_run_is_diagnosed_with_its_own_models(run, capsys, tmp_path):
@@ -307,11 +342,20 @@ def test_rollouts_of_ones_own_with_a_local_model(tmp_path, capsys):
         (["{rows}", "--model", "./none"], "model folder ./none does not exist. Check --model."),
         (["{rows}", "--model", "tiny", "--method", "grpo"], "method='grpo' has no teacher"),
         (["{rows}", "--modle", "tiny"], "unknown option --modle; did you mean 'model'?"),
+        (["{rows}", "--model", "tiny", "--temperature", "0"], "temperature=0.0 is not allowed"),
+        (
+            ["{rows}", "--model", "tiny", "--lam", "-1"],
+            "lam=-1.0 is not allowed: a negative one pays for generic tokens",
+        ),
+        (["{rows}", "--lam", "1"], "--lam changes nothing about recorded credit. Add --model M to score it again."),
+        (["{rows}", "--teacher_model", "tiny"], "--teacher_model needs --model"),
+        (["{rows}", "--model", "tiny", "--limit", "0"], "--limit 0 leaves nothing. Use at least 1."),
+        (["{folder}"], "is a folder without a run (no config.yaml). Name a run, or a file of rollouts."),
     ],
 )
 def test_complaints_are_one_line(tmp_path, capsys, argv, said):
     (tmp_path / "rows.jsonl").write_text(json.dumps(ROWS[0]) + "\n")
-    assert main(["diagnose", *(a.format(rows=tmp_path / "rows.jsonl") for a in argv)]) == 2
+    assert main(["diagnose", *(a.format(rows=tmp_path / "rows.jsonl", folder=tmp_path) for a in argv)]) == 2
     err = capsys.readouterr().err.strip()
     assert len(err.splitlines()) == 1
     assert said in err

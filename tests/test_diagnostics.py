@@ -100,8 +100,10 @@ def test_three_responses_by_hand(three):
     assert summary["weight_gap_per_token"]["mean"] == pytest.approx((0.1 + 0.0) / 2)
     assert summary["credit_on_generic_tokens"]["mean"] == pytest.approx((0.2 + 2.0) / (3.4 + 2.6))
     assert summary["generic_tokens"]["mean"] == pytest.approx(4 / 6)
-    assert summary["credit_on_answer_tokens"]["mean"] == pytest.approx((3.2 + 1.5 + 5.0) / (3.4 + 2.6 + 5.1))
-    assert summary["answer_tokens"]["mean"] == pytest.approx(7 / 25)
+    assert summary["credit_on_answer_tokens"]["mean"] == pytest.approx(
+        ((3.2 + 1.5) / 2 + 5.0) / ((3.4 + 2.6) / 2 + 5.1)
+    )
+    assert summary["answer_tokens"]["mean"] == pytest.approx((1 + 5) / (3 + 19))
     assert summary["auroc_answer_S"]["mean"] == pytest.approx(0.75)
     assert summary["auroc_error_S"] == {"n": 1, "mean": 0.0, "low": None, "high": None}
     assert result["counts"] == {
@@ -135,6 +137,11 @@ def test_one_token_has_sums_but_nothing_to_rank():
     [
         ({"token_ids": [], "r": [], "R": []}, "the response is empty"),
         ({"token_ids": None, "r": None}, "the response is empty"),
+        ({"token_ids": None, "r": None, "completion": "a"}, "it has neither tokens nor r"),
+        ({"r": None}, "it has no r (a response without a teacher has a list of NaN)"),
+        ({"r": [[1, 2], [3, 4], [5, 6]]}, "r holds lists, not numbers"),
+        ({"r": [10**400, 0.1, 0.2]}, "r holds something that is no number"),
+        ({"logp_student": [-1.0] * 3, "logp_teacher": [-1.0] * 3}, "r is not logp_teacher - logp_student"),
         ({"r": [0.1, NAN, 0.3]}, "r is not a finite number at 1 of 3 tokens (the first is token 2: nan)"),
         ({"r": [0.1, 0.2, None]}, "r is not a finite number at 1 of 3 tokens (the first is token 3: nan)"),
         ({"S": [math.inf, 0.1, 0.2]}, "S is not a finite number at 1 of 3 tokens (the first is token 1: inf)"),
@@ -160,7 +167,7 @@ def test_no_teacher_is_counted_not_averaged():
     result = diagnose([none, none])
     assert result["counts"]["without_teacher"] == 2
     assert set(result["summary"].values()) == {None}
-    assert result["problems"] == ["No response has a teacher: nothing can be measured."]
+    assert result["problems"] == ["No response could be measured: each is odd or has no teacher."]
 
 
 def test_many_odd_rollouts_are_counted():
@@ -266,7 +273,7 @@ def test_written_token_credit_reads_back_the_same(tmp_path, three):
     path = tmp_path / "credit.parquet"
     full = [
         {"row": 0, "group": 0, "solution": None, "feedback": None, "negatives": [], "tokens": ["t"] * len(r["r"]),
-         "logp_teacher": r["r"], **r, "prompt": json.dumps(r["prompt"])}
+         "logp_teacher": [x - 1.0 for x in r["r"]], **r, "prompt": json.dumps(r["prompt"])}
         for r in rollouts
     ]  # fmt: skip
     write_token_credit(path, full)
@@ -285,9 +292,23 @@ def test_written_token_credit_reads_back_the_same(tmp_path, three):
             "rollouts.jsonl, row 1: field 'completion' is missing. Every rollout needs prompt and completion.",
         ),
         ('{"completion": "a"}', "rollouts.jsonl, row 1: field 'prompt' is missing."),
-        ('{"prompt": "a", "completion": 3}', "rollouts.jsonl, row 1: field 'completion' must be text."),
+        ('{"prompt": "a", "completion": 3}', "rollouts.jsonl, row 1: field 'completion' must be text (valid Unicode)"),
         ('["a"]', "rollouts.jsonl, row 1: is a list. Write one JSON object per line."),
         ("{", "rollouts.jsonl, row 1: not valid JSON in UTF-8"),
+        ("[" * 100_000, "rollouts.jsonl, row 1: not valid JSON in UTF-8"),
+        ('{"prompt": {"a": 1}, "completion": ""}', "row 1: field 'prompt' must be text, or messages with 'role'"),
+        ('{"prompt": [{"role": "system", "content": "a"}], "completion": ""}', "one of them the user's"),
+        ('{"prompt": "a", "completion": "\\ud800"}', "row 1: field 'completion' must be text (valid Unicode)"),
+        ('{"prompt": "a", "completion": "", "score": "1"}', "row 1: field 'score' must be a finite number. Mend it"),
+        ('{"prompt": "a", "completion": "", "score": NaN}', "row 1: field 'score' must be a finite number."),
+        ('{"prompt": "a", "completion": "", "options": "ab"}', "row 1: field 'options' must be a list of texts."),
+        (
+            '{"prompt": "a", "completion": "", "token_ids": [1.5]}',
+            "row 1: field 'token_ids' must be a list of token ids",
+        ),
+        ('{"prompt": "a", "completion": "", "r": ["0.1"]}', "row 1: field 'r' must be a list of numbers."),
+        ('{"prompt": "a", "completion": "", "feedback": 3}', "row 1: field 'feedback' must be text."),
+        ('{"prompt": "a", "sampled": ["x"], "sampled_scores": [1, 0]}', "'sampled_scores' has 2 values for 1 answers"),
         ("", "rollouts.jsonl holds no rollouts."),
     ],
 )
@@ -315,4 +336,5 @@ def test_answers_of_an_evaluation_are_rollouts(tmp_path):
         {"prompt": "a", "completion": "y", "score": 0.0},
     ]
     assert not found.scored
+    assert found.where(1) == "answers.jsonl, row 1"  # both answers stand in one row
     assert Rollouts("none", []).scored is False

@@ -6,6 +6,7 @@ no source fixes it. Degenerate settings are refused here, with the reason and th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -198,12 +199,7 @@ class CreditConfig(GRPOConfig):
         )
 
     def __post_init__(self):
-        for name, known in _CHOICES.items():
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name}={getattr(self, name)!r} is unknown. Use one of {', '.join(known)}.")
-        for name, (holds, rule) in _RANGES.items():
-            if not holds(getattr(self, name)):
-                raise ValueError(f"{name}={getattr(self, name)} is not allowed: {rule}.")
+        check_values(vars(self))
         if not torch.accelerator.is_available() and self.bf16 is None and not self.fp16:
             # TRL asks for bfloat16 unless told otherwise, and then refuses a machine without accelerator.
             self.bf16, self.use_cpu = False, True
@@ -373,3 +369,13 @@ def preset_fields(name: str) -> dict[str, Any]:
     if name not in PRESETS:
         raise ValueError(f"preset={name!r} is unknown. Use one of {', '.join(PRESETS)}.")
     return dict(PRESETS[name])
+
+
+def check_values(options: Mapping[str, Any]) -> None:
+    """Raise ValueError for the first option whose value alone is not allowed; names of other options are ignored."""
+    for name, known in _CHOICES.items():
+        if name in options and options[name] not in known:
+            raise ValueError(f"{name}={options[name]!r} is unknown. Use one of {', '.join(known)}.")
+    for name, (holds, rule) in _RANGES.items():
+        if name in options and not holds(options[name]):
+            raise ValueError(f"{name}={options[name]} is not allowed: {rule}.")

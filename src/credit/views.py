@@ -45,6 +45,7 @@ class Plan:
         contrast: C lists of prompt ids: unrelated input, same z.
         nofeedback: C lists of prompt ids: unrelated input, no z.
         cut: rollouts whose z was shortened or dropped to fit.
+        dropped: those of them, counted from 0, that lost all of it.
     """
 
     contexts: list[Context]
@@ -53,6 +54,7 @@ class Plan:
     contrast: list[list[list[int]]] = field(default_factory=list)
     nofeedback: list[list[list[int]]] = field(default_factory=list)
     cut: int = 0
+    dropped: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -75,17 +77,25 @@ class Planner:
     num_negatives: int
     without_feedback: bool
 
-    def plan(self, batch: Batch, rows: range, limit: int, seed: int, contexts: Sequence[Context] | None = None) -> Plan:
+    def plan(
+        self,
+        batch: Batch,
+        rows: range,
+        limit: int | Sequence[int],
+        seed: int,
+        contexts: Sequence[Context] | None = None,
+    ) -> Plan:
         """Plan the views of global `rows` with teacher prompts of at most `limit` tokens.
 
         Args:
             batch: the rollouts of all ranks.
             rows: those of this rank.
-            limit: longest teacher prompt in tokens.
+            limit: longest teacher prompt in tokens, one for all or one for each of `rows`.
             seed: of siblings and negatives.
             contexts: (solution, feedback) of each of `rows` where they are known; without them siblings are chosen.
         """
-        plan = self._own_views(batch, rows, limit, contexts or self._choose(batch, rows, seed))
+        limits = [limit] * len(rows) if isinstance(limit, int) else limit
+        plan = self._own_views(batch, rows, limits, contexts or self._choose(batch, rows, seed))
         if not self.num_negatives:
             return plan
         lengths = self._prompt_lengths(batch.prompts)
@@ -93,7 +103,7 @@ class Planner:
 
         def fits(row: int, other: int) -> bool:
             # Rows of other ranks are asked about by their own rank; their answer is not used here.
-            return row not in rows or lengths[other] + extra[row - rows.start] + SLACK <= limit
+            return row not in rows or lengths[other] + extra[row - rows.start] + SLACK <= limits[row - rows.start]
 
         generator = torch.Generator().manual_seed(seed)
         drawn = draw_negatives(batch.prompts, batch.groups, self.num_negatives, generator, fits)
@@ -123,13 +133,15 @@ class Planner:
             for row in rows
         ]
 
-    def _own_views(self, batch: Batch, rows: range, limit: int, contexts: Sequence[Context]) -> Plan:
+    def _own_views(self, batch: Batch, rows: range, limits: Sequence[int], contexts: Sequence[Context]) -> Plan:
         prompts = [batch.prompts[row] for row in rows]
         plan = Plan(list(contexts), self._render(prompts, contexts))
-        for i, ids in enumerate(plan.own):
+        for i, (ids, limit) in enumerate(zip(plan.own, limits, strict=True)):
             if len(ids) > limit and any(contexts[i]):
                 plan.contexts[i], plan.own[i] = self._cut_to_fit(prompts[i], contexts[i], limit, len(ids) - limit)
                 plan.cut += 1
+                if not any(plan.contexts[i]):
+                    plan.dropped.append(i)
         return plan
 
     def _cut_to_fit(self, prompt: Prompt, context: Context, limit: int, excess: int) -> tuple[Context, list[int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from importlib import import_module
 
@@ -48,6 +49,9 @@ def main(argv: list[str] | None = None) -> int:
             )
             return 2
         raise
+    except BrokenPipeError:  # `credit ... | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         hint = " Nothing is lost: go on with --resume." if chosen == "train" else ""
         print(

@@ -92,15 +92,23 @@ def _options(target: Path, argv: list[str]) -> tuple[dict[str, Any], DiagnoseArg
     settings = settings_of(target) if is_run(target) else {}
     parser.set_defaults(**{name: settings[name] for name, *_ in scored if name in settings})
     options, method = parse(parser, argv)
+    idle = [name for name, *_ in scored if f"--{name}" in argv and name != "success_threshold"]
+    if idle and options.model is None:
+        raise ValueError(f"--{idle[0]} changes nothing about recorded credit. Add --model M to score it again.")
     return settings, options, ScoreOptions.of(vars(method))
 
 
 def _diagnose(target: Path, settings: dict[str, Any], options: DiagnoseArguments, method: Any) -> dict[str, Any]:
     from credit.diagnostics import Rollouts, diagnose, read_credit_of_run, read_rollouts
 
+    if options.limit is not None and options.limit < 1:
+        raise ValueError(f"--limit {options.limit} leaves nothing. Use at least 1.")
+    if options.teacher_model and not (options.model or settings):
+        raise ValueError("--teacher_model needs --model: recorded credit has its teacher in it.")
     files = read_credit_of_run(target) if settings else [read_rollouts(target)]
     for file in files:
         file.rows = file.rows[: options.limit]
+        file.places = None if file.places is None else file.places[: options.limit]
     task = _task(settings, options)
     notes: list[str] = []
     if options.model is None and not files[0].scored:
@@ -111,14 +119,16 @@ def _diagnose(target: Path, settings: dict[str, Any], options: DiagnoseArguments
     if options.model is not None:
         _grade(files[-1], task, notes)
     if options.model is not None:
-        files = [_scored(files[-1], models, settings, method)]
+        files = [_scored(files[-1], models, settings, method, options.json)]
         notes.append(f"{files[0].name} was scored again with {options.model}.")
-    parts = [diagnose(file, task) for file in files]
-    everything = Rollouts(target.name, [row for file in files for row in file.rows])
+    parts = [diagnose(file, task, method.success_threshold) for file in files]
+    everything = Rollouts.joined(target.name, files)
     result = {
         "target": str(target),
         "files": [{"file": f.name, **p} for f, p in zip(files, parts, strict=True)],
-        "all": {k: v for k, v in diagnose(everything, task).items() if k in ("counts", "summary")},
+        "all": {
+            k: v for k, v in diagnose(everything, task, method.success_threshold).items() if k in ("counts", "summary")
+        },
         "compatibility": _compatibility(everything, models, settings, method, task),
         "notes": notes,
     }
@@ -184,12 +194,14 @@ def _models(target: Path, settings: dict[str, Any], options: DiagnoseArguments, 
     return student, tokenizer, teacher
 
 
-def _scored(file: Any, models: Any, settings: dict[str, Any], method: Any) -> Any:
+def _scored(file: Any, models: Any, settings: dict[str, Any], method: Any, quiet: bool) -> Any:
     from credit.cli.display import progress
     from credit.diagnostics.scoring import score_rollouts
 
     student, tokenizer, teacher = models
     template_options = settings.get("chat_template_kwargs")
+    if quiet:
+        return score_rollouts(student, tokenizer, file, method, teacher, template_options=template_options)
     with progress("score", len(file.rows)) as advance:
         return score_rollouts(
             student, tokenizer, file, method, teacher, template_options=template_options, progress=advance

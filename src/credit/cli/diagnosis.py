@@ -58,7 +58,7 @@ def _choices(found: dict[str, Any]) -> None:
 
 
 def _cell(estimate: dict[str, Any] | None) -> str:
-    if estimate is None:
+    if estimate is None or estimate["mean"] is None:
         return "–"
     if estimate["low"] is None:
         return f"{estimate['mean']:.3f} (one prompt)"

@@ -53,13 +53,17 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from credit.theory import BREAKS
+
+    listed = "\n".join(f"  {name:20} {spoiled.what}" for name, spoiled in BREAKS.items())
     parser = argparse.ArgumentParser(
         prog="credit verify",
         description=f"{main.__doc__} Float64, no model, a few seconds on one core. Exit status 1 if an identity fails.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="sources: abstract (claimed in the paper's abstract), second-hand (reported by someone who read the\n"
-        "paper), ours (derived or chosen here). Ingredients to break: see the end of the page written by --out,\n"
-        "or try a wrong name; the name of an identity breaks the first ingredient it rests on.",
+        "paper), ours (derived or chosen here).\n\n"
+        f"what --break spoils:\n{listed}\n"
+        "The name of an identity (--break credit-to-go) spoils the first ingredient it rests on.",
     )
     parser.add_argument("--json", action="store_true", help="print rows of name, source, error, tolerance, passed")
     parser.add_argument("--out", type=Path, metavar="DIR", help="also write verify.html, verify.json and the figures")

@@ -1,9 +1,11 @@
 """Posterior compatibility at the answer token of multiple-choice items: is the student the mixture of its teachers?
 
 For an item with options o, z_o is "a sibling wrote this response, with o wherever it says its answer". The answer token
-is the last mention of an option, unless the task knows that it is decided earlier. A posterior teacher obeys
-sum_o w_o p_T(v | z_o) = p(v) at the answer token, w_o being how likely the student thinks o is (ours, from the mixture
-condition of `credit verify`).
+is the one stated as the answer, else the last mention of an option, unless the task knows where it is decided.
+
+If z had no other values than these, and z_o were as likely as the student thinks o is (w_o), a posterior teacher would
+obey sum_o w_o p_T(v | z_o) = p(v) at the answer token (ours, from the mixture condition of `credit verify`). The gap is
+how far that is from true. What the student puts outside the options, and feedback of other kinds, are part of it.
 """
 
 from __future__ import annotations
@@ -28,8 +30,8 @@ from credit.statistics import bootstrap_mean
 MOST_ITEMS = 200
 
 MEANING = {
-    "gap": "KL(student || mixture of its teachers), nats, weights as the student has them; 0 for a posterior teacher",
-    "smallest_gap": "the same with the best weights there are: what no choice of weights can close",
+    "gap": "KL(student || mixture of its teachers), nats; 0 if z_o is all there is, and as likely as the student thinks o",
+    "smallest_gap": "the same with the best weights of the options; 0 if some weights make the student their mixture",
     "options_mass": "student's probability of naming any option here",
     "copies": "mean probability the teacher gives to the option it was shown; 1 is plain copying",
 }
@@ -150,15 +152,11 @@ def _item(
     text = row["completion"]
     if len(set(options)) < 2:
         return "fewer than two different options"
-    found = [match for o in options for match in re.finditer(rf"(?<!\w){re.escape(o)}(?!\w)", text)]
-    if not found:
-        return "the response names no option"
-    if chosen_at is None:
-        answer = max(found, key=lambda match: (match.start(), match.end()))
-    else:
-        answer = next((match for match in found if match.start() == chosen_at), None)
-        if answer is None:
-            return "no option stands where the task says it is chosen"
+    answer = _answer(text, options, chosen_at)
+    if answer is None:
+        return (
+            "the response names no option" if chosen_at is None else "no option stands where the task says it is chosen"
+        )
     start, rest = text[: answer.start()], text[answer.start() :]
     written = [start + o for o in options]
     ids = [tokenizer(w, add_special_tokens=False)["input_ids"] for w in written]
@@ -177,3 +175,17 @@ def _item(
         options=[i[shared] for i in ids],
         solutions=[start + re.sub(rf"(?<!\w){re.escape(answer[0])}(?!\w)", lambda _, o=o: o, rest) for o in options],
     )
+
+
+_STATED = re.compile(r"<answer>|\banswer(?:\s+is)?\b", flags=re.IGNORECASE)
+
+
+def _answer(text: str, options: Sequence[str], chosen_at: int | None) -> re.Match[str] | None:
+    """Return the mention that is the answer: where the task says, else the first one stated as it, else the last."""
+    longest_first = sorted(set(options), key=len, reverse=True)  # "5" is not an answer inside "1.5"
+    found = list(re.finditer(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)", text))
+    if chosen_at is not None:
+        return next((match for match in found if match.start() == chosen_at), None)
+    stated = [match.end() for match in _STATED.finditer(text) if any(m.start() >= match.end() for m in found)]
+    after = [match for match in found if stated and match.start() >= stated[-1]]
+    return (after or found[-1:] or [None])[0]

@@ -68,7 +68,9 @@ def measure(
     """
     size = len(rollout.get("token_ids") or rollout.get("tokens") or rollout.get("r") or [])
     if size == 0:
-        raise OddRollout("the response is empty")
+        raise OddRollout("it has neither tokens nor r" if rollout.get("completion") else "the response is empty")
+    if rollout.get("r") is None:
+        raise OddRollout("it has no r (a response without a teacher has a list of NaN)")
     r = column(rollout, "r", size)
     if r is None:
         return None
@@ -77,6 +79,9 @@ def measure(
         raise OddRollout("there is r but no R")
     specific, generic = column(rollout, "S", size), column(rollout, "G", size)
     student, prior = column(rollout, "logp_student", size), column(rollout, "logp_teacher_nofeedback", size)
+    teacher = column(rollout, "logp_teacher", size)
+    if student is not None and teacher is not None and not np.allclose(teacher - student, r, rtol=1e-3, atol=1e-3):
+        raise OddRollout("r is not logp_teacher - logp_student")
     found = {"r": r, "S": specific, "R": credit}
     is_generic = None if specific is None else np.abs(specific) <= GENERIC_NATS
     marked = None if bearing is None else np.asarray(bearing, dtype=bool)
@@ -112,8 +117,10 @@ def column(rollout: Mapping[str, Any], name: str, size: int) -> np.ndarray | Non
         raise OddRollout(f"{name} has {len(values)} values for {size} tokens")
     try:
         array = np.asarray([math.nan if value is None else value for value in values], dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise OddRollout(f"{name} holds something that is no number") from None
+    if array.ndim != 1:
+        raise OddRollout(f"{name} holds lists, not numbers")
     missing = ~np.isfinite(array)
     if np.isnan(array).all():
         return None
@@ -133,5 +140,7 @@ def auroc(score: np.ndarray | None, positive: np.ndarray | None) -> float | None
     """
     if score is None or positive is None or positive.all() or not positive.any():
         return None
-    difference = score[positive][:, None] - score[~positive][None, :]
-    return float((difference > 0).mean() + 0.5 * (difference == 0).mean())
+    negative = np.sort(score[~positive])
+    below = np.searchsorted(negative, score[positive], side="left")
+    ties = np.searchsorted(negative, score[positive], side="right") - below
+    return float((below + 0.5 * ties).mean() / len(negative))

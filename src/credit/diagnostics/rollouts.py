@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,61 +12,67 @@ from typing import Any
 from credit.credit_log import TOKEN_COLUMNS
 
 NEEDED = ("prompt", "completion")
-CREDIT = ("r", "R")
 
 
 @dataclass
 class Rollouts:
-    """One file of rollouts.
+    """One file of rollouts, or several joined.
 
     Attributes:
         name: the file's name.
         rows: one mapping per rollout.
         problems: what the file lacks, in sentences.
+        places: how to name each row, where that is not "name, row 1" and so on.
     """
 
     name: str
     rows: list[dict[str, Any]]
     problems: list[str] = field(default_factory=list)
+    places: list[str] | None = None
 
     @property
     def scored(self) -> bool:
-        """Whether token credit was recorded."""
-        return bool(self.rows) and all(name in self.rows[0] for name in CREDIT)
+        """Whether token credit was recorded for any row."""
+        return any(row.get("r") is not None and row.get("R") is not None for row in self.rows)
 
     def where(self, index: int) -> str:
         """Name a rollout in messages; rows count from 1."""
-        return f"{self.name}, row {index + 1}"
+        return f"{self.name}, row {index + 1}" if self.places is None else self.places[index]
+
+    @classmethod
+    def joined(cls, name: str, files: list[Rollouts]) -> Rollouts:
+        """Join files; every row keeps the name it had."""
+        places = [file.where(i) for file in files for i in range(len(file.rows))]
+        return cls(name, [row for file in files for row in file.rows], places=places)
 
 
 def read_rollouts(path: str | Path) -> Rollouts:
     """Read a .parquet or .jsonl file with at least `prompt` and `completion`; or the `answers.jsonl` of `credit eval`.
 
     Raises:
-        ValueError: the file cannot be read, is empty, or a row lacks a needed field; names file, row, field and fix.
+        ValueError: the file cannot be read, is empty, or a field is missing or of another kind than it must be; names
+            file, row, field and fix.
     """
     path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder without a run (no config.yaml). Name a run, or a file of rollouts.")
     if not path.is_file():
         raise ValueError(f"{path} is neither a run nor a file of rollouts. Check the path.")
+    if path.suffix not in (".parquet", ".jsonl", ".json"):
+        raise ValueError(f"{path.name} is neither .parquet nor .jsonl. Convert it.")
     rows = _parquet(path) if path.suffix == ".parquet" else _json_lines(path)
     if not rows:
         raise ValueError(f"{path.name} holds no rollouts.")
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
             raise ValueError(f"{path.name}, row {number}: is a {type(row).__name__}. Write one JSON object per line.")
-    rows = [each for row in rows for each in _answers(row)]
+    found = Rollouts(path.name, [], places=[])
+    assert found.places is not None
     for number, row in enumerate(rows, start=1):
-        for name in NEEDED:
-            if row.get(name) is None:
-                raise ValueError(
-                    f"{path.name}, row {number}: field '{name}' is missing. Every rollout needs {' and '.join(NEEDED)}."
-                )
-        if not isinstance(row["completion"], str):
-            raise ValueError(f"{path.name}, row {number}: field 'completion' must be text. Write what the model wrote.")
-        if isinstance(row["prompt"], str):
-            row["prompt"] = _messages(row["prompt"])
-    found = Rollouts(path.name, rows)
-    names = set().union(*rows)
+        for each in _answers(row, f"{path.name}, row {number}"):
+            found.rows.append(_checked(each, f"{path.name}, row {number}"))
+            found.places.append(f"{path.name}, row {number}")
+    names = set().union(*found.rows)
     missing = [name for name in TOKEN_COLUMNS if name not in names]
     if missing and len(missing) < len(TOKEN_COLUMNS):
         found.problems.append(f"{path.name} has no column {', '.join(missing)}: what needs it is left out.")
@@ -102,23 +110,37 @@ def _json_lines(path: Path) -> list[Any]:
             if not line.strip():
                 continue
             try:
-                rows.append(json.loads(line.decode("utf-8")))
-            except (UnicodeDecodeError, json.JSONDecodeError) as error:
+                rows.append(json.loads(line.decode("utf-8-sig")))
+            except (UnicodeDecodeError, ValueError, RecursionError) as error:
                 raise ValueError(
                     f"{path.name}, row {number}: not valid JSON in UTF-8 ({error}). Write one object per line."
                 ) from None
     return rows
 
 
-def _answers(row: dict[str, Any]) -> list[dict[str, Any]]:
+def _answers(row: dict[str, Any], where: str) -> list[dict[str, Any]]:
     """An evaluation keeps all sampled answers of a prompt in one row; here each is a rollout."""
     if "completion" in row or not isinstance(row.get("sampled"), list):
         return [row]
     scores = row.get("sampled_scores") or [None] * len(row["sampled"])
+    if len(scores) != len(row["sampled"]):
+        raise ValueError(f"{where}: field 'sampled_scores' has {len(scores)} values for {len(row['sampled'])} answers.")
     return [
         {"prompt": row.get("prompt"), "completion": text, "score": score}
         for text, score in zip(row["sampled"], scores, strict=True)
     ]
+
+
+def _checked(row: dict[str, Any], where: str) -> dict[str, Any]:
+    for name in NEEDED:
+        if row.get(name) is None:
+            raise ValueError(f"{where}: field '{name}' is missing. Every rollout needs {' and '.join(NEEDED)}.")
+    if isinstance(row["prompt"], str):
+        row = {**row, "prompt": _messages(row["prompt"])}
+    for name, (holds, wanted) in _KINDS.items():
+        if row.get(name) is not None and not holds(row[name]):
+            raise ValueError(f"{where}: field '{name}' must be {wanted}. Mend it, or write null where it is not known.")
+    return row
 
 
 def _messages(prompt: str) -> Any:
@@ -126,8 +148,55 @@ def _messages(prompt: str) -> Any:
     if prompt.lstrip().startswith("[{"):
         try:
             parsed = json.loads(prompt)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             return prompt
         if all(isinstance(message, dict) and "role" in message for message in parsed):
             return parsed
     return prompt
+
+
+def _is_text(value: Any) -> bool:
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which no tokenizer takes
+        return False
+    return True
+
+
+def _is_prompt(value: Any) -> bool:
+    if isinstance(value, str):
+        return _is_text(value)
+    return (
+        isinstance(value, list)
+        and all(isinstance(m, dict) and isinstance(m.get("role"), str) and _is_text(m.get("content")) for m in value)
+        and any(message["role"] == "user" for message in value)
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _list_of(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(holds(item) for item in value)
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "prompt": (_is_prompt, "text, or messages with 'role' and text 'content', one of them the user's"),
+    "completion": (_is_text, "text (valid Unicode): what the model wrote"),
+    "score": (lambda v: _is_number(v) and math.isfinite(v), "a finite number"),
+    "feedback": (_is_text, "text"),
+    "solution": (_is_text, "text"),
+    "options": (_list_of(lambda v: _is_text(v) and bool(v)), "a list of texts"),
+    "step": (_is_id, "a number of steps"),
+    "token_ids": (_list_of(_is_id), "a list of token ids"),
+    "tokens": (_list_of(_is_text), "a list of texts"),
+    "ends": (_list_of(_is_id), "a list of places in the text"),
+    **{name: (_list_of(lambda v: v is None or _is_number(v)), "a list of numbers") for name in TOKEN_COLUMNS},
+}

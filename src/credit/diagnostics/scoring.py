@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from credit.config import CreditConfig
+from credit.config import CreditConfig, check_values
 from credit.context import DEFAULT_TEMPLATE, TeacherTemplate, completion_text, strip_thinking
 from credit.contrast import prompt_key
 from credit.credit_log import TOKEN_COLUMNS
@@ -48,6 +48,7 @@ class ScoreOptions:
         """Take what `settings` holds, for example a run's `config.yaml`, and the defaults of `CreditConfig` else."""
         defaults = {f.name: f.default for f in fields(CreditConfig)}
         chosen = cls(**{f.name: settings.get(f.name, defaults[f.name]) for f in fields(cls)})
+        check_values(vars(chosen))
         if not get_method(chosen.method).needs_teacher:
             raise ValueError(f"method={chosen.method!r} has no teacher, so no token earns credit. Use method='credit'.")
         return chosen
@@ -79,7 +80,7 @@ def score_rollouts(
     student_model, teacher_model = _ready(model, tokenizer), model if teacher is None else _ready(teacher, tokenizer)
     texts = [row["completion"] for row in rollouts.rows]
     ids = [_response_ids(row, tokenizer) for row in rollouts.rows]
-    problems = list(rollouts.problems)
+    problems: list[str] = []  # what the input lacked is scored now
     if any(row.get("token_ids") is None for row in rollouts.rows):
         problems.append(f"{rollouts.name} has no token_ids: completions were tokenised again, without an end token.")
     batch = _batch(rollouts, texts, options)
@@ -96,8 +97,16 @@ def score_rollouts(
         num_negatives=options.num_negatives if lam > 0 else 0,
         without_feedback=options.form == "feedback_contrast",
     )
-    plan = planner.plan(batch, range(len(texts)), _limit(model, options, ids), options.seed, contexts)
+    plan = planner.plan(batch, range(len(texts)), _limits(model, options, ids), options.seed, contexts)
+    problems += _of_plan(plan, rollouts, contexts is not None)
     plain = planner.tokenize(list(batch.prompts))
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    for index, response in enumerate(ids):
+        if response and max(response) >= vocabulary:
+            raise ValueError(
+                f"{rollouts.where(index)}: token id {max(response)} is outside the model's vocabulary ({vocabulary}). "
+                "Was it written with another tokenizer? Drop token_ids to tokenise the text again."
+            )
     scorer = _Scorer(student_model, teacher_model, tokenizer, options, lam)
     rows = []
     for start in range(0, len(texts), BATCH):
@@ -118,7 +127,10 @@ def score_rollouts(
                 }
             )
         progress(min(BATCH, len(texts) - start))
-    return Rollouts(rollouts.name, rows, problems)
+    other = sum(row["ends"] is None for row in rows)
+    if other:
+        problems.append(f"The token_ids of {other} responses do not spell their completion; the tokens were scored.")
+    return Rollouts(rollouts.name, rows, problems, rollouts.places)
 
 
 class _Scorer:
@@ -200,7 +212,21 @@ def _batch(rollouts: Rollouts, texts: Sequence[str], options: ScoreOptions) -> B
     )
 
 
-def _limit(model: Any, options: ScoreOptions, ids: Sequence[Sequence[int]]) -> int:
+def _limits(model: Any, options: ScoreOptions, ids: Sequence[Sequence[int]]) -> list[int]:
+    """Return the longest teacher prompt of each response: what its context leaves, at most the option."""
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     longest = options.max_teacher_prompt_length
-    return longest if positions is None else min(longest, positions - max(map(len, ids)))
+    return [longest if positions is None else min(longest, positions - len(response)) for response in ids]
+
+
+def _of_plan(plan: Plan, rollouts: Rollouts, recorded: bool) -> list[str]:
+    """Say what the views had to leave out, and which options were not needed."""
+    said = []
+    if recorded:
+        said.append(f"{rollouts.name} names solutions: they are shown as they are, whatever feedback_when says.")
+    if plan.cut:
+        said.append(f"Solution or feedback of {plan.cut} responses was shortened to fit the context.")
+    if plan.dropped:
+        first = rollouts.where(plan.dropped[0])
+        said.append(f"Nothing of it fitted for {len(plan.dropped)} responses (first: {first}): they have no teacher.")
+    return said

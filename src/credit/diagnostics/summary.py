@@ -43,13 +43,16 @@ MEANING = {
 """Every number of the summary, in the order it is shown."""
 
 
-def diagnose(rollouts: Rollouts | Sequence[Mapping[str, Any]], task: Any = None) -> dict[str, Any]:
+def diagnose(
+    rollouts: Rollouts | Sequence[Mapping[str, Any]], task: Any = None, success: float = SUCCESS
+) -> dict[str, Any]:
     """Measure scored rollouts; see `docs/diagnostics.md` for every number.
 
     Args:
         rollouts: rows with token credit, as written by training or by `score_rollouts`.
         task: where it knows them, `bearing(row, completion)` gives the spans of the text that carry the answer,
             `first_error(row, completion)` the place of the first wrong one, `rows(split)` the rows to find.
+        success: score from which a response counts as a success.
 
     Returns:
         `counts`, `summary` (name -> estimate with n, mean, low, high over prompts; None where a quantity does not
@@ -81,11 +84,16 @@ def diagnose(rollouts: Rollouts | Sequence[Mapping[str, Any]], task: Any = None)
     problems += odd[:NAMED] + ([f"{len(odd) - NAMED} more responses are left out like these."] if odd[NAMED:] else [])
     problems += known.problems
     if not measured:
-        problems.append("No response has a teacher: nothing can be measured.")
-    return {"counts": dict(counts), "summary": _summary(measured), "responses": responses, "problems": problems}
+        problems.append("No response could be measured: each is odd or has no teacher.")
+    return {
+        "counts": dict(counts),
+        "summary": _summary(measured, success),
+        "responses": responses,
+        "problems": problems,
+    }
 
 
-def _summary(measured: list[tuple[str, Any, Measures]]) -> dict[str, Estimate | None]:
+def _summary(measured: list[tuple[str, Any, Measures]], success: float) -> dict[str, Estimate | None]:
     def mean(value: Callable[[Measures], float | None], keep: Callable[[Any], bool] = lambda score: True) -> Any:
         by_prompt: dict[str, list[float]] = {}
         for key, score, found in measured:
@@ -100,10 +108,11 @@ def _summary(measured: list[tuple[str, Any, Measures]]) -> dict[str, Estimate | 
             number = part(found)
             if number is not None:
                 by_prompt.setdefault(key, []).append((number, whole(found)))
-        sums = [tuple(map(math.fsum, zip(*pairs, strict=True))) for pairs in by_prompt.values()]
-        if not sums or not sum(whole for _, whole in sums) > 0:
+        # Means over the rollouts of a prompt: a prompt with many rollouts counts no more than others.
+        means = [tuple(math.fsum(v) / len(v) for v in zip(*pairs, strict=True)) for pairs in by_prompt.values()]
+        if not means or not sum(whole for _, whole in means) > 0:
             return None
-        return estimate(bootstrap_ratio([part for part, _ in sums], [whole for _, whole in sums]))
+        return estimate(bootstrap_ratio([part for part, _ in means], [whole for _, whole in means]))
 
     def per_token(name: str) -> Callable[[Measures], float | None]:
         def value(found: Measures) -> float | None:
@@ -114,8 +123,8 @@ def _summary(measured: list[tuple[str, Any, Measures]]) -> dict[str, Estimate | 
 
     summary = {
         "pmi": mean(lambda m: m.pmi),
-        "pmi_of_successes": mean(lambda m: m.pmi, lambda score: score is not None and score >= SUCCESS),
-        "pmi_of_failures": mean(lambda m: m.pmi, lambda score: score is not None and score < SUCCESS),
+        "pmi_of_successes": mean(lambda m: m.pmi, lambda score: score is not None and score >= success),
+        "pmi_of_failures": mean(lambda m: m.pmi, lambda score: score is not None and score < success),
         **{f"{label}_per_token": mean(per_token(name)) for label, name in
            (("r", "pmi"), ("S", "S"), ("G", "G"), ("R", "R"), ("weight_gap", "weight_gap"))},
         "credit_on_generic_tokens": share(lambda m: m.generic_credit, lambda m: m.credit),

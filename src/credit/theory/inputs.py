@@ -49,8 +49,8 @@ def specific_is_centred(world: World, use: Ingredients) -> Tensor:
 
 @identity("G is no distribution", "ours", ("mean-of-logs", "normalised-teacher", "reverse-kl"))
 def generic_is_no_distribution(world: World, use: Ingredients) -> Tensor:
-    """-log sum_v exp G(v) = E_{x'} KL(g || p_T(. | x')) >= 0 with g = exp G normalised: what it lacks is how much the
-    inputs disagree.
+    """-log sum_v exp G(v) = E_{x'} KL(g || p_T(. | x')) >= 0 with g = exp G normalised: what is missing measures how much
+    the inputs disagree.
     """
     teacher = use.posterior(world)
     errors = []
@@ -65,8 +65,8 @@ def generic_is_no_distribution(world: World, use: Ingredients) -> Tensor:
 
 @identity("credit of a response", "abstract", ("posterior", "normalised-teacher", "mean-of-logs", "credit"))
 def credit_of_a_response(world: World, use: Ingredients) -> Tensor:
-    """sum_t R_t = [pMI(y; z | x) - lambda E pMI(y; z | x')] - lambda E log p(y | x'): contrastive pMI, and a price on
-    responses that are likely anyway.
+    """sum_t R_t = [pMI(y; z | x) - lambda E pMI(y; z | x')] - lambda E log p(y | x'), student and teacher of one set of
+    weights: contrastive pMI, and a price on responses that are likely anyway.
     """
     teacher = world.sampled(use.posterior(world))
     student = world.sampled(world.student_XNTV)
@@ -146,7 +146,9 @@ def infonce(logp_XN: Tensor, count: int, use: Ingredients) -> Tensor:
 
 @identity("InfoNCE is below", "ours", ("log-of-mean", "without-replacement"))
 def infonce_is_below(world: World, use: Ingredients) -> Tensor:
-    """The log-of-mean contrast bounds I(x; y) at fixed z from below, under log(C+1), rising, exact with all inputs."""
+    """With the own input in the mean, y ~ p_T(. | x, z) and equally likely x, the log of a mean gives InfoNCE: a lower
+    bound of I(x; y), under log(C+1), rising, exact with all inputs. Without the own input it is no lower bound.
+    """
     errors = []
     for logp_XN in response_logps(world, use):
         true = information(logp_XN)
@@ -159,8 +161,8 @@ def infonce_is_below(world: World, use: Ingredients) -> Tensor:
 
 @identity("S is CLUB", "ours", ("mean-of-logs", "unrelated-inputs"))
 def specific_is_club(world: World, use: Ingredients) -> Tensor:
-    """E sum_t S_t over all inputs is the CLUB bound, I(x; y) + E_{x'} KL(p(y) || p_T(y | x')); leaving the own input
-    out scales it by M / (M - 1).
+    """For y ~ p_T(. | x, z) and equally likely x, E sum_t S_t over all inputs is the CLUB bound, I(x; y) + E_{x'} KL(p(y)
+    || p_T(y | x')); leaving the own input out scales it by M / (M - 1). For the student's own y it is no bound.
     """
     errors = []
     for teacher_X, logp_XN in zip(use.posterior(world), response_logps(world, use), strict=True):

@@ -48,8 +48,8 @@ def entropy(logp_V: Tensor) -> Tensor:
 
 @identity("flattening", "ours", ("target", "follow"))
 def flattening(world: World, use: Ingredients) -> Tensor:
-    """At a generic position the paper's form drives the teacher to p^((1 - a lambda)^n) after n rounds at EMA rate a:
-    entropy rises to log V.
+    """At a generic position, the student reaching its target and the teacher following in logits at rate a, the paper's
+    form gives p^((1 - a lambda)^n) after n rounds: entropy never falls and tends to log V.
     """
     start = world.policy[0][:, 0]
     path = follow(start, "paper", LAM, ROUNDS, RATE, use)
@@ -68,8 +68,8 @@ def guided_holds_still(world: World, use: Ingredients) -> Tensor:
 
 @identity("boilerplate drift", "ours", ("target", "form", "follow"))
 def boilerplate_drift(world: World, use: Ingredients) -> Tensor:
-    """Where feedback tilts a generic position by L: plain and guided drift by a L each round, without end; paper
-    stops at L^((1-lambda)/lambda); feedback_contrast drifts by a (1-lambda) L, not at all at lambda 1.
+    """Where feedback adds L to the logits of a generic position: plain and guided drift by a L each round, without end;
+    paper stops at logits (1-lambda)/lambda L; feedback_contrast drifts by a (1-lambda) L, not at all at lambda 1.
     """
     start, tilt = world.policy[0][:, 0], world.policy[-1][:, 0].flip(-1) / 10
     rounds = torch.arange(ROUNDS + 1, dtype=start.dtype)[:, None, None]

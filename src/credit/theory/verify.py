@@ -42,10 +42,11 @@ def breaks_of(name: str) -> str:
     Raises:
         ValueError: the name is neither.
     """
-    if name in BREAKS:
-        return name
+    wanted = name.lower().replace(" ", "-")
+    if wanted in BREAKS:
+        return wanted
     for identity in IDENTITIES:
-        if name in (identity.name, identity.name.replace(" ", "-")):
+        if wanted == identity.name.lower().replace(" ", "-"):
             return identity.needs[0]
     raise ValueError(
         f"--break {name!r} is neither an ingredient ({', '.join(BREAKS)}) nor the name of an identity in the table."
