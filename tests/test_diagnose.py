@@ -149,7 +149,7 @@ def test_the_task_may_say_where_the_answer_is_decided():
         ("w3 w21", (("w2", "w1"), None), "the response names no option"),
         ("w3 w21", (("w21", "w21"), None), "fewer than two different options"),
         ("w3 w21", (("w21", "unknown1", "unknown2"), None), "two options begin with the same token"),
-        ("w3 w21", (("w20", "w21"), 1), "no option stands where the task says it is chosen"),
+        ("w3 w21", (("w20", "w21"), 1), "the response names no option where the task says it is chosen"),
         ("", (("w20", "w21"), None), "the response names no option"),
     ],
 )
@@ -345,7 +345,7 @@ def test_rollouts_of_ones_own_with_a_local_model(tmp_path, capsys):
         (["{rows}", "--model", "tiny", "--temperature", "0"], "temperature=0.0 is not allowed"),
         (
             ["{rows}", "--model", "tiny", "--lam", "-1"],
-            "lam=-1.0 is not allowed: a negative one pays for generic tokens",
+            "lam=-1.0 is not allowed: a negative one pays",
         ),
         (["{rows}", "--lam", "1"], "--lam changes nothing about recorded credit. Add --model M to score it again."),
         (["{rows}", "--teacher_model", "tiny"], "--teacher_model needs --model"),

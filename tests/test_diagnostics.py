@@ -304,7 +304,7 @@ def test_written_token_credit_reads_back_the_same(tmp_path, three):
         ('{"prompt": "a", "completion": "", "options": "ab"}', "row 1: field 'options' must be a list of texts."),
         (
             '{"prompt": "a", "completion": "", "token_ids": [1.5]}',
-            "row 1: field 'token_ids' must be a list of token ids",
+            "field 'token_ids' must be a list of token ids",
         ),
         ('{"prompt": "a", "completion": "", "r": ["0.1"]}', "row 1: field 'r' must be a list of numbers."),
         ('{"prompt": "a", "completion": "", "feedback": 3}', "row 1: field 'feedback' must be text."),

@@ -30,7 +30,7 @@ from credit.statistics import bootstrap_mean
 MOST_ITEMS = 200
 
 MEANING = {
-    "gap": "KL(student || mixture of its teachers), nats; 0 if z_o is all there is, and as likely as the student thinks o",
+    "gap": "KL(student || mixture of its teachers), nats; 0 if z_o is all there is, as likely as the student thinks o",
     "smallest_gap": "the same with the best weights of the options; 0 if some weights make the student their mixture",
     "options_mass": "student's probability of naming any option here",
     "copies": "mean probability the teacher gives to the option it was shown; 1 is plain copying",
@@ -154,9 +154,7 @@ def _item(
         return "fewer than two different options"
     answer = _answer(text, options, chosen_at)
     if answer is None:
-        return (
-            "the response names no option" if chosen_at is None else "no option stands where the task says it is chosen"
-        )
+        return f"the response names no option{'' if chosen_at is None else ' where the task says it is chosen'}"
     start, rest = text[: answer.start()], text[answer.start() :]
     written = [start + o for o in options]
     ids = [tokenizer(w, add_special_tokens=False)["input_ids"] for w in written]
@@ -177,7 +175,7 @@ def _item(
     )
 
 
-_STATED = re.compile(r"<answer>|\banswer(?:\s+is)?\b", flags=re.IGNORECASE)
+_STATED = re.compile(r"<answer>|(?<!/)\banswer(?:\s+is)?\b", flags=re.IGNORECASE)
 
 
 def _answer(text: str, options: Sequence[str], chosen_at: int | None) -> re.Match[str] | None:

@@ -49,8 +49,8 @@ def specific_is_centred(world: World, use: Ingredients) -> Tensor:
 
 @identity("G is no distribution", "ours", ("mean-of-logs", "normalised-teacher", "reverse-kl"))
 def generic_is_no_distribution(world: World, use: Ingredients) -> Tensor:
-    """-log sum_v exp G(v) = E_{x'} KL(g || p_T(. | x')) >= 0 with g = exp G normalised: what is missing measures how much
-    the inputs disagree.
+    """-log sum_v exp G(v) = E_{x'} KL(g || p_T(. | x')) >= 0 with g = exp G normalised: what is missing measures how
+    much the inputs disagree.
     """
     teacher = use.posterior(world)
     errors = []
@@ -161,8 +161,8 @@ def infonce_is_below(world: World, use: Ingredients) -> Tensor:
 
 @identity("S is CLUB", "ours", ("mean-of-logs", "unrelated-inputs"))
 def specific_is_club(world: World, use: Ingredients) -> Tensor:
-    """For y ~ p_T(. | x, z) and equally likely x, E sum_t S_t over all inputs is the CLUB bound, I(x; y) + E_{x'} KL(p(y)
-    || p_T(y | x')); leaving the own input out scales it by M / (M - 1). For the student's own y it is no bound.
+    """For y ~ p_T(. | x, z) and equally likely x, E sum_t S_t over all inputs is the CLUB bound, I(x; y) + E_{x'}
+    KL(p(y) || p_T(y | x')); leaving the own input out scales it by M / (M - 1). For the student's own y it is no bound.
     """
     errors = []
     for teacher_X, logp_XN in zip(use.posterior(world), response_logps(world, use), strict=True):
