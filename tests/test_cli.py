@@ -328,3 +328,37 @@ def test_every_command_has_help(command, capsys):
         main([command, "--help"])
     assert stop.value.code == 0
     assert f"credit {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("family", ["qwen3", "olmo3"])
+def test_training_and_evaluation_on_coding_problems(place, family, capsys):
+    problems = [
+        {"prompt": f"w{n} w{n + 1}", "tests": [{"input": "1", "output": str(n)}], "cpu_s": 1, "solution": f"print({n})"}
+        for n in range(24)
+    ]
+    (place / "problems.jsonl").write_text("".join(json.dumps(problem) + "\n" for problem in problems))
+    out = place / f"code-{family}"
+    source = ["--dataset", str(place / "problems.jsonl"), "--grader", "code"]
+    argv = ["train", "--config", str(place / "short.yaml"), "--model", str(place / family), "--output_dir", str(out)]
+    assert main([*argv, *source, "--max_steps", "2", "--task_options", '{"reward": "fraction"}']) == 0
+    assert metrics(out)[-1]["rewards/code_grade/mean"] == 0.0  # random words hold no program
+    assert metrics(out)[-1]["credit/with_feedback"] == 1.0  # and are told so
+    capsys.readouterr()
+    argv = ["eval", "--model", str(out / "model"), *source, "--eval_samples", "2", "--max_new_tokens", "4"]
+    assert main([*argv, "--out", str(out / "scores")]) == 0
+    assert json.loads((out / "scores" / "scores.json").read_text())["pass_at_k"]["mean"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--task_options", "{"], "task_options is not JSON"),
+        (["--task_options", "[1]"], "task_options is a list, not an object"),
+        (["--task_options", '{"sed": 1}'], "task 'tiny' has no option 'sed'. Use some of seed, families."),
+        (["--dataset", "ROWS", "--task_options", '{"seed": 1}'], "task_options are idle with grader='exact'"),
+        (["--dataset", "ROWS", "--grader", "code"], "rows.jsonl, row 1: field 'tests' is missing"),
+    ],
+)
+def test_task_options_are_checked_before_anything_runs(place, capsys, tmp_path, flags, said):
+    flags = [str(place / "rows.jsonl") if flag == "ROWS" else flag for flag in flags]
+    assert said in complaint(capsys, "train", "--config", "quickstart", "--output_dir", str(tmp_path / "run"), *flags)
