@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -179,7 +180,7 @@ class Experiment:
         """Load everything and claim the folder; complain about all a user can mend before any training."""
         import torch
 
-        from credit.evaluate import EvalOptions
+        from credit.sampling import EvalOptions
 
         with self._timed("setup"), explained():
             options = self.options
@@ -307,8 +308,10 @@ class Experiment:
                 self.eval_options,
                 self.template_options,
                 advance,
+                self.run / "eval" / f"{name}-sampled",
             )
         write_records(path, records)
+        shutil.rmtree(self.run / "eval" / f"{name}-sampled", ignore_errors=True)
         return records
 
     def _write_eval(self, before: list[dict[str, Any]], after: list[dict[str, Any]]) -> dict[str, Any]:

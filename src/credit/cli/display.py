@@ -107,7 +107,7 @@ def results_table(result: dict[str, Any]) -> None:
 
 
 def scores_table(summary: dict[str, Any], title: str) -> None:
-    """One evaluation per family: avg@k and greedy with intervals."""
+    """Print the accuracy of one evaluation per family, avg@k and greedy, with intervals."""
     table = Table(title=title, caption="95% bootstrap intervals over prompts")
     for column in ("family", "prompts", "sampled (avg@k)", "greedy"):
         table.add_column(column, justify="left" if column == "family" else "right")
@@ -118,7 +118,10 @@ def scores_table(summary: dict[str, Any], title: str) -> None:
             style="bold" if name is None else None,
         )  # fmt: skip
     console.print(table)
-    console.print(f"pass@{summary['pass_at_k']['k']}: {_interval(summary['pass_at_k'])}", highlight=False)
+    for k, value in summary["pass_at"].items():
+        console.print(f"pass@{k}: {_interval(value)}", highlight=False)
+    if summary["mean_score"]["mean"] != summary["sampled"]["overall"]["mean"]:
+        console.print(f"mean score (fractions count): {_interval(summary['mean_score'])}", highlight=False)
 
 
 def _at(scores: dict[str, Any], family: str | None) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -18,7 +19,9 @@ class EvalArguments(SourceOptions):
     split: str = field(default="test", metadata={"help": "Rows to evaluate on."})
     max_new_tokens: int = field(default=256, metadata={"help": "Longest answer in tokens."})
     seed: int = field(default=0, metadata={"help": "Seed of the sampler."})
-    out: str | None = field(default=None, metadata={"help": "Folder for scores.json and answers.jsonl."})
+    out: str | None = field(
+        default=None, metadata={"help": "Folder for scores.json and answers.jsonl; a killed evaluation goes on."}
+    )
 
 
 def main(argv: list[str]) -> int:
@@ -36,7 +39,8 @@ def main(argv: list[str]) -> int:
     parser.description = main.__doc__
     with explained():
         (options,) = parse(parser, argv)
-        from credit.evaluate import EvalOptions, evaluate, summarise, write_records
+        from credit.evaluate import evaluate, summarise, write_records
+        from credit.sampling import EvalOptions
 
         task = load_task(options)
         rows = task.rows(options.split, options.eval_limit)
@@ -56,8 +60,9 @@ def main(argv: list[str]) -> int:
         fit_prompts(rows, tokenizer)
         device = torch.accelerator.current_accelerator()
         model.to(device if device is not None and torch.accelerator.is_available() else "cpu")
+    partial = Path(options.out) / "partial" if options.out else None
     with progress("evaluate", 2 * len(rows)) as advance:
-        records = evaluate(model, tokenizer, task, rows, how, progress=advance)
+        records = evaluate(model, tokenizer, task, rows, how, progress=advance, partial=partial)
     summary = summarise(records)
     scores_table(summary, f"{options.model} on {options.dataset or options.task} ({options.split})")
     if options.out:
@@ -65,5 +70,6 @@ def main(argv: list[str]) -> int:
         write_records(folder / "answers.jsonl", records)
         content = {"options": asdict(options), **summary}
         (folder / "scores.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        shutil.rmtree(folder / "partial", ignore_errors=True)
         print(f"written: {folder / 'scores.json'}, {folder / 'answers.jsonl'}")
     return 0

@@ -23,7 +23,7 @@ from credit.context import DEFAULT_TEMPLATE, TeacherTemplate, teacher_messages
 from credit.contrast import prompt_key
 from credit.diagnostics.rollouts import Rollouts
 from credit.diagnostics.summary import estimate
-from credit.evaluate import prompt_ids
+from credit.sampling import prompt_ids
 from credit.scoring import Head, head_of, response_hidden, with_response_head
 from credit.statistics import bootstrap_mean
 

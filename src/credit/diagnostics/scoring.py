@@ -15,9 +15,9 @@ from credit.contrast import prompt_key
 from credit.credit_log import TOKEN_COLUMNS
 from credit.diagnostics.offsets import token_ends
 from credit.diagnostics.rollouts import Rollouts
-from credit.evaluate import prompt_ids
 from credit.kernel import LossOptions, Views, token_credit, token_logps
 from credit.methods import get_method
+from credit.sampling import prompt_ids
 from credit.scoring import check_head, head_of, response_hidden, with_response_head
 from credit.views import Batch, Plan, Planner, describe
 
