@@ -133,6 +133,21 @@ except TimeoutError: print('rang')
 import mmap
 print(mmap.mmap(0, 0, access=mmap.ACCESS_READ).readline())
 """, "1\n", "b'1\\n'\n"),
+    "fast input template": ("""
+import sys, os
+from io import BytesIO, IOBase
+class FastIO(IOBase):
+    newlines = 0
+    def __init__(self, file):
+        self._fd, self.buffer = file.fileno(), BytesIO()
+        self.writable = "x" in file.mode or "r" not in file.mode
+    def read(self): return os.read(self._fd, 1 << 16)
+    def write(self, data): os.write(self._fd, data)
+fast, out = FastIO(sys.stdin), FastIO(sys.stdout)
+out.write(fast.read().upper())
+print(sys.stdin.name, sys.stdout.name, sys.stderr.mode, fast.writable, out.writable)
+""", "ab\n", "AB\n<stdin> <stdout> w False True\n"),
+    "byte order mark": ("\ufeffprint(1)", "", "1\n"),
     "handles MemoryError": ("""
 try: x = bytearray(1 << 40)
 except MemoryError: print('too much')

@@ -30,6 +30,7 @@ ADD = "```python\nclass Solution:\n    def add(self, a, b):\n        return a + 
         ("first\n```py\na\n```\nthen\n``` Python3 \nb\n```\nend", "b\n"),
         ("```\nplain\n```", "plain\n"),
         ("```python\na\n```\n```bash\nls\n```", "a\n"),
+        ("```python\na\n```\nOutput:\n```\n1\n```", "a\n"),
         ("<think>```python\nno\n```</think>```python\nyes\n```", "yes\n"),
         ("```python\na\n```\n```python\nunfinished", "a\n"),
         ("~~~python\ns = '```'\n~~~", "s = '```'\n"),
@@ -62,6 +63,10 @@ def test_an_answer_without_a_program_says_why(completion, why):
         ("0.1", "0.10000001", False),
         ("nan", "nan", True),
         ("sNaN", "1", False),
+        ("0011", "11", False),
+        ("1_0", "10", False),
+        ("١٢", "12", False),
+        ("-1.50 2e2", "-1.5 200", True),
         ("1 2", "1", False),
         ("", "", True),
         ("yes", "YES", False),
@@ -89,10 +94,10 @@ def test_feedback_prefers_errors_then_limits_then_the_shortest_wrong_answers():
     text = said(passed, *wrong)
     assert text.index("wrong3") < text.index("wrong4")
     assert "wrong5" not in text
-    assert "Expected:\nright" in text
-    assert said(*wrong, limit).startswith("A test ended with time limit.\n\nInput:\ninput2")
+    assert "Expected:\n    right\n\nGot:\n    wrong3\n" in text
+    assert said(*wrong, limit).startswith("A test ended with time limit.\n\nInput:\n    input2")
     text = said(*wrong, limit, error)
-    assert text.startswith("A test ended with ZeroDivisionError.\n\nInput:\ninput1\n\nError:\nTraceback")
+    assert text.startswith("A test ended with ZeroDivisionError.\n\nInput:\n    input1\n\nError:\n    Traceback")
     assert "Expected" not in text
 
 
@@ -104,8 +109,10 @@ def test_feedback_never_tells_of_hidden_tests_more_than_how_they_ended():
         for text in (said((secret, bad)), said(open_one, (secret, bad))):
             assert "SECRET" not in text
             assert text
-    assert said((secret, result("runtime_error", stderr="KeyError: 1"))).endswith("ended with KeyError.")
-    assert said((secret, result("runtime_error", stderr="import: os"))).endswith("ended with an error.")
+    # The class of an error could be chosen by what was read.
+    assert said((secret, result("runtime_error", stderr="KeyError: 1"))).endswith("ended with runtime error.")
+    named = said((Case("1", "2"), result("runtime_error", stderr="import: os")))
+    assert named.startswith("A test ended with an error.")
     call = Case(["SECRET-IN"], "SECRET-OUT", "f", True)
     assert "SECRET" not in said((call, result(value="no")))
 
@@ -134,7 +141,7 @@ def test_programs_are_graded_by_their_output(grader):
     assert grader.grade(PLUS, ECHO).outcome == "passed"
     wrong = grader.grade(PLUS, "```python\nprint(2)\n```")
     assert (wrong.score, wrong.outcome) == (0.0, "wrong_answer")
-    assert "Input:\n5" in (wrong.feedback or "")
+    assert "Input:\n    5" in (wrong.feedback or "")
     hidden = grader.grade(PLUS, "```python\nn = int(input())\nprint(n + (n < 7))\n```")
     assert hidden.score == 0.0
     assert hidden.feedback == "All public tests pass. A hidden test ended with wrong answer."
@@ -151,7 +158,7 @@ def test_functions_are_graded_by_their_value(grader):
     assert grader.grade(problem, ADD).score == 1.0
     text = grader.grade(problem, ADD.replace("a + b", "a")).feedback or ""
     assert "Solution.add(1, 2)" in text
-    assert "Expected:\n3" in text
+    assert "Expected:\n    3" in text
 
 
 def test_fractions_count_every_test():
@@ -190,6 +197,45 @@ def test_no_completion_escapes_the_grader_and_grades_repeat(grader):
         first = grader.grade(problem, text)
         assert first.score in (0.0, 1.0)
         assert first == grader.grade(problem, text)
+
+
+def test_values_are_compared_as_json(grader):
+    def score(value: str, expected) -> float:
+        return grader.grade(Problem((Case([], expected, "f"),)), f"```python\ndef f(): return {value}\n```").score
+
+    assert score("(1, 2)", [1, 2]) == score("1.0", 1) == score("{'a': [True]}", {"a": [True]}) == 1.0
+    assert score("True", 1) == score("[False]", [0]) == score("1e999", 1) == score("None", 0) == 0.0
+
+
+def test_a_flood_of_output_stays_out_of_the_trainer(grader):
+    """A right program that writes 16 MiB of four-byte characters and odd bytes to standard error, on 12 tests."""
+    import resource
+
+    flood = "```python\nimport os\nos.write(2, '😀'.encode() + b'\\xff' * (15 << 20))\nprint(int(input()) + 1)\n```"
+    problem = Problem(tuple(Case(str(n), str(n + 1), None, n > 3) for n in range(12)), cpu_s=5)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert grader.grade(problem, flood).score == 1.0
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 150 << 10  # KiB
+
+
+def test_a_prelude_does_not_get_in_the_way(grader):
+    from credit.tasks.livecodebench import PRELUDE
+
+    problem = Problem((Case([[1, 2]], 3, "Solution.f"),), prelude=PRELUDE)
+    body = "class Solution:\n    def f(self, nums: List[int]) -> int:\n        return sum(nums)"
+    assert grader.grade(problem, f"```python\n{body}\n```").score == 1.0
+    assert grader.grade(problem, f"```python\nfrom __future__ import annotations\n{body}\n```").score == 1.0
+    assert grader.grade(Problem(problem.cases), f"```python\n{body}\n```").outcome == "runtime_error"
+
+
+def test_hidden_tests_run_in_processes_of_their_own(grader, monkeypatch):
+    from credit.tasks import code
+
+    asked = []
+    shared = code.shared_sandbox
+    monkeypatch.setattr(code, "shared_sandbox", lambda *args: asked.append(args[-1]) or shared(*args))
+    assert grader.grade(PLUS, ECHO).score == 1.0
+    assert asked == ["public", "hidden"]
 
 
 # Problems of one's own
@@ -235,6 +281,9 @@ def test_problems_of_ones_own(tmp_path):
             {"prompt": "p", "tests": [{"input": "", "output": ""}], "cpu_s": 0},
             "field 'cpu_s' is 0; it must be a number",
         ),
+        ({"prompt": "p", "tests": [{"input": "", "output": "", "hiden": True}]}, "field 'hiden' is unknown"),
+        ({"prompt": "p", "tests": [{"call": "f", "args": [float("nan")], "expected": 1}]}, "field 'args' must be JSON"),
+        ({"prompt": "p", "tests": "[" * 100_000}, "field 'tests' is text but not JSON (nested too deeply)"),
         ({"prompt": "p", "tests": [{"input": "", "output": ""}], "solution": 3}, "field 'solution' must be the text"),
     ],
 )
@@ -322,6 +371,9 @@ def test_private_tests_are_never_unpickled(tmp_path):
         ({"private_test_cases": "!"}, "field 'private_test_cases' is neither JSON nor compressed"),
         ({"metadata": "{"}, "field 'metadata' is not JSON"),
         ({"public_test_cases": "[1]"}, "a test has no 'input' or no 'output'"),
+        ({"public_test_cases": [{"input": 1, "output": "1"}]}, "a test has no 'input' or no 'output' of text"),
+        ({"metadata": '{"func_name": 3}'}, "names the function 3, which is no name"),
+        ({"private_test_cases": packed([])[:-8]}, "field 'private_test_cases' is cut short"),
         ({"public_test_cases": '[{"input": "1", "output": "1", "testtype": "functional"}]'}, "names no 'func_name'"),
     ],
 )

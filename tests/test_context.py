@@ -183,3 +183,9 @@ def test_shorten_removes_at_least_the_excess(excess):
 def test_shorten_leaves_nothing_when_one_token_would_remain():
     assert cut("a b c d", 2) == ""
     assert cut("a b c d", 1) == "a ... d"
+
+
+def test_thousands_of_open_tags_take_no_time():
+    text = "<think>" * 200_000
+    assert strip_thinking(text) == text
+    assert strip_thinking("<think>a</think> " * 50_000 + "b") == "b"

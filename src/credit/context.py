@@ -6,7 +6,6 @@ the answer. The contrast view of a rollout is the same call with the prompt of a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -77,12 +76,16 @@ def teacher_messages(
     return [*prompt[:last], changed, *prompt[last + 1 :]]
 
 
-_THINKING = re.compile(r"<think>.*?</think>\s*", flags=re.DOTALL)
-
-
 def strip_thinking(text: str) -> str:
     """Drop `<think>...</think>` blocks, and everything before a lone `</think>`, from a sibling solution."""
-    text = _THINKING.sub("", text)
+    kept, at = [], 0
+    # By `find`, not by a pattern: thousands of open tags would make that quadratic.
+    while (start := text.find("<think>", at)) >= 0 and (end := text.find("</think>", start)) >= 0:
+        kept.append(text[at:start])
+        at = end + len("</think>")
+        while at < len(text) and text[at].isspace():
+            at += 1
+    text = "".join([*kept, text[at:]])
     return text.rpartition("</think>")[2].lstrip() if "</think>" in text else text
 
 

@@ -95,7 +95,8 @@ class Planner:
             contexts: (solution, feedback) of each of `rows` where they are known; without them siblings are chosen.
         """
         limits = [limit] * len(rows) if isinstance(limit, int) else limit
-        plan = self._own_views(batch, rows, limits, contexts or self._choose(batch, rows, seed))
+        chosen = contexts or self._choose(batch, rows, seed)
+        plan = self._own_views(batch, rows, limits, [(self._plain(s), self._plain(f)) for s, f in chosen])
         if not self.num_negatives:
             return plan
         lengths = self._prompt_lengths(batch.prompts)
@@ -169,6 +170,13 @@ class Planner:
         return self.tokenize(
             [teacher_messages(p, s, f, self.template) for p, (s, f) in zip(prompts, contexts, strict=True)]
         )
+
+    def _plain(self, text: str | None) -> str | None:
+        """Break up special tokens in z: whoever wrote it must not open a turn of the conversation."""
+        for token in getattr(self.tokenizer, "all_special_tokens", ()):
+            if text and len(token) > 1 and token in text:
+                text = text.replace(token, f"{token[0]} {token[1:]}")
+        return text
 
     def _encode(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 Outcome = Literal["ok", "runtime_error", "time_limit", "memory_limit", "output_limit", "sandbox_error"]
 Level = Literal["namespaced", "locked", "locked_no_landlock", "process"]
 
 OUTPUT_LIMIT = 16 << 20
 """Bytes a program may write to standard output and to standard error, each."""
+STDERR_KEPT = 64 << 10
+"""Bytes of standard error that a result keeps, the last ones."""
 VALUE_LIMIT = 4 << 20
 """Bytes of a call's value as JSON; parsed, they may grow twentyfold in the caller's memory."""
 
@@ -71,8 +74,16 @@ class Request:
         return {"cpu_s": self.cpu_s, "memory": self.memory, "output": OUTPUT_LIMIT + 1}
 
 
-def verdict(request: Request, level: Level, facts: dict[str, Any], outputs: list[bytes]) -> Result:
-    """Judge a run by the facts its watcher reports: {started, status, cpu, stopped} and stdout, stderr, report."""
+def verdict(request: Request, level: Level, facts: dict[str, Any], outputs: list[bytes], sizes: list[int]) -> Result:
+    """Judge a run by the facts its watcher reports: {started, status, cpu, stopped}, and its outputs.
+
+    Args:
+        request: what was asked.
+        level: what confined it.
+        facts: from the watcher.
+        outputs: stdout, the end of stderr, report, as far as they are kept.
+        sizes: bytes of each that were written.
+    """
     stdout, stderr, report = outputs
     code = os.waitstatus_to_exitcode(facts["status"])
     value, note = None, ""
@@ -82,7 +93,7 @@ def verdict(request: Request, level: Level, facts: dict[str, Any], outputs: list
     elif facts["stopped"] in ("cpu", "asleep", "wall") or facts["cpu"] > request.cpu_s:
         outcome = "time_limit"
         note = f"stopped after {facts['cpu']:.2f} CPU seconds ({facts['stopped'] or 'cpu'} limit)"
-    elif code == -signal.SIGXFSZ or max(len(stdout), len(stderr)) > OUTPUT_LIMIT or len(report) > VALUE_LIMIT:
+    elif code == -signal.SIGXFSZ or max(sizes[:2]) > OUTPUT_LIMIT or sizes[2] > VALUE_LIMIT:
         outcome, note = "output_limit", f"more than {OUTPUT_LIMIT} bytes of output, or {VALUE_LIMIT} of a value"
     elif facts["stopped"] == "threads":
         outcome, note = "runtime_error", "too many threads"
@@ -117,7 +128,7 @@ def _checked(call: tuple[str, list[Any]] | None) -> tuple[str, list[Any]] | None
 def _parsed(report: bytes) -> dict[str, Any]:
     """Read what a program's process reported; anything but one strict JSON object counts as no report."""
     try:
-        parsed = json.loads(report, parse_constant=_refuse)
+        parsed = json.loads(report, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError):
         return {}
     return parsed if isinstance(parsed, dict) and _is_shallow(parsed) else {}
@@ -136,8 +147,13 @@ def _is_shallow(value: Any) -> bool:
     return not layer
 
 
-def _refuse(constant: str) -> None:
+def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse(text)
 
 
 def _text(data: bytes) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from .jail import wire
 from .levels import LEVELS, PROTECTED
 from .plain import PlainProcess
-from .result import OUTPUT_LIMIT, Level, Request, Result, verdict
+from .result import OUTPUT_LIMIT, STDERR_KEPT, VALUE_LIMIT, Level, Request, Result, verdict
 from .worker import Unavailable, Zygote
 
 Jail = Zygote | PlainProcess
@@ -160,7 +160,10 @@ def _attempt(jail: Jail | None, level: Level, request: Request) -> tuple[Jail | 
         with wire.new_files({"stdin": request.stdin, "job": request.job}) as files:
             jail = jail or open_jail(level)
             facts = jail.ask(request, files)
-            return jail, verdict(request, level, facts, [wire.read(file, OUTPUT_LIMIT + 1) for file in files[1:4]])
+            stdout, stderr, report = files[1:4]
+            kept = [wire.read(stdout, OUTPUT_LIMIT), wire.tail(stderr, STDERR_KEPT), wire.read(report, VALUE_LIMIT)]
+            sizes = [os.fstat(file).st_size for file in files[1:4]]
+            return jail, verdict(request, level, facts, kept, sizes)
     except Exception as error:  # of the machinery: what programs do wrong is in the facts
         if jail is not None:
             jail.close()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
+import re
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from credit.sandbox import Result, Sandbox
 from credit.tasks.base import Grade
@@ -25,11 +27,13 @@ class Problem:
         cases: its tests, public ones first.
         cpu_s: CPU seconds for each.
         memory_mb: memory for each.
+        prelude: one line of imports that every program starts with.
     """
 
     cases: tuple[Case, ...]
     cpu_s: float = 6.0
     memory_mb: int = 512
+    prelude: str = ""
 
 
 class CodeGrader:
@@ -44,7 +48,7 @@ class CodeGrader:
     def __init__(self, reward: str = "sparse", level: str = "auto", workers: int = 0):
         if reward not in REWARDS:
             raise ValueError(f"reward={reward!r} is unknown. Use one of {', '.join(REWARDS)}.")
-        self.reward, self.level, self.workers = reward, level, workers or os.cpu_count() or 1
+        self.reward, self.level, self.workers = reward, level, workers or _cores()
 
     def grade(self, problem: Problem, completion: str) -> Grade:
         """Grade one answer. Never raises on what a model wrote.
@@ -55,26 +59,33 @@ class CodeGrader:
         code, why = extract_code(completion)
         if code is None:
             return Grade(0.0, why, "format_error")
-        public = [case for case in problem.cases if not case.hidden]
-        hidden = [case for case in problem.cases if case.hidden]
-        cases, results = public, self._run(code, public, problem)
-        outcomes = [judge(case, result) for case, result in zip(cases, results, strict=True)]
-        # A sparse score is decided by the first failure; hidden tests then cost nothing.
-        step = len(hidden) if self.reward == "fraction" else 4 * self.workers
-        for start in range(0, len(hidden), max(step, 1)):
-            if self.reward == "sparse" and set(outcomes) - {"passed"}:
+        code = _with_prelude(code, problem.prelude)
+        cases: list[Case] = []
+        results: list[Result] = []
+        outcomes: list[str] = []
+        for part in self._parts(problem.cases):
+            # A sparse score is decided by the first failure; what comes after the public tests then costs nothing.
+            if self.reward == "sparse" and part[0].hidden and set(outcomes) - {"passed"}:
                 break
-            part = hidden[start : start + step]
-            found = self._run(code, part, problem)
-            cases, results = cases + part, results + found
-            outcomes += [judge(case, result) for case, result in zip(part, found, strict=True)]
+            for case, result in zip(part, self._run(code, part, problem), strict=True):
+                outcomes.append(judge(case, result))
+                cases.append(case)
+                results.append(_kept(case, result))
         failed = [outcome for outcome in outcomes if outcome != "passed"]
         share = 1 - len(failed) / len(problem.cases)
         score = share if self.reward == "fraction" else float(not failed)
         return Grade(score, feedback(cases, results, outcomes), failed[0] if failed else "passed")
 
+    def _parts(self, cases: Sequence[Case]) -> Iterator[list[Case]]:
+        """Yield public, then hidden cases, a few at a time: outputs may be large, and only what is shown is kept."""
+        for hidden in (False, True):
+            chosen = [case for case in cases if case.hidden == hidden]
+            for start in range(0, len(chosen), 2 * self.workers):
+                yield chosen[start : start + 2 * self.workers]
+
     def _run(self, code: str, cases: Sequence[Case], problem: Problem) -> list[Result]:
-        sandbox = shared_sandbox(self.level, self.workers)
+        # Hidden tests run in processes of their own: those of public tests, whose output is shown, never follow them.
+        sandbox = shared_sandbox(self.level, self.workers, "hidden" if cases[0].hidden else "public")
         limits = {"cpu_s": problem.cpu_s, "memory_mb": problem.memory_mb}
         jobs = [
             {"code": code, **limits, **({"stdin": case.input} if case.call is None else
@@ -95,13 +106,39 @@ class CodeGrader:
         return results
 
 
-_shared: dict[tuple[str, int, int], Sandbox] = {}
+_KEPT = 10_000
+
+
+def _kept(case: Case, result: Result) -> Result:
+    """Drop what no feedback shows: megabytes of output, and everything a program wrote in a hidden test."""
+    if case.hidden:
+        return replace(result, stdout="", stderr="", value=None)
+    shown = result.stdout if case.call is None else json.dumps(result.value)
+    return replace(result, stdout=shown[:_KEPT], stderr=result.stderr[-_KEPT:], value=None)
+
+
+_FUTURE = re.compile(r"^from __future__ import .*$", flags=re.MULTILINE)
+
+
+def _with_prelude(code: str, prelude: str) -> str:
+    """Put a line of imports in front, or after the imports that must come first."""
+    if not prelude:
+        return code
+    ends = [found.end() for found in _FUTURE.finditer(code)]
+    return f"{code[: ends[-1]]}; {prelude}{code[ends[-1] :]}" if ends else f"{prelude}\n{code}"
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_shared: dict[tuple[str, int, str, int], Sandbox] = {}
 _lock = threading.Lock()
 
 
-def shared_sandbox(level: str = "auto", workers: int = 1) -> Sandbox:
-    """Return this process's sandbox of a level, started at the first call and ended at exit."""
-    key = (level, workers, os.getpid())
+def shared_sandbox(level: str = "auto", workers: int = 1, purpose: str = "public") -> Sandbox:
+    """Return this process's sandbox of a level and purpose, started at the first call and ended at exit."""
+    key = (level, workers, purpose, os.getpid())
     with _lock:
         if key not in _shared:
             _shared[key] = Sandbox(level, workers)

@@ -11,7 +11,7 @@ import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from credit.context import strip_thinking
@@ -47,7 +47,7 @@ class Case:
 
 
 def extract_code(completion: str) -> tuple[str | None, str]:
-    """Return (program, "") or (None, why): the last closed block of code, Python before any other language."""
+    """Return (program, "") or (None, why): the last closed block marked as Python, else the last without a mark."""
     text = strip_thinking(completion)
     blocks, opened = [], None
     for fence in _FENCE.finditer(text):
@@ -56,26 +56,46 @@ def extract_code(completion: str) -> tuple[str | None, str]:
         elif fence[1][0] == opened[1][0] and len(fence[1]) >= len(opened[1]) and not fence[2]:
             blocks.append((opened[2].lower(), text[opened.end() + 1 : fence.start()]))
             opened = None
-    python = [code for language, code in blocks if language in ("python", "py", "python3", "")]
-    if python and python[-1].strip():
-        return textwrap.dedent(python[-1]), ""
+    python = [code for language, code in blocks if language in ("python", "py", "python3")]
+    plain = [code for language, code in blocks if not language]  # often sample output after the program
+    chosen = (python or plain or [""])[-1]
+    if chosen.strip():
+        return textwrap.dedent(chosen), ""
     return None, CUT_OFF if opened is not None else NO_CODE
 
 
 def same_output(given: str, expected: str) -> bool:
     """Compare line by line without outer space; a line that differs may still agree as exact decimal numbers."""
-    left, right = ([line.strip() for line in text.strip().split("\n")] for text in (given, expected))
-    return len(left) == len(right) and all(a == b or _same_numbers(a, b) for a, b in zip(left, right, strict=True))
+    given, expected = given.strip(), expected.strip()
+    if given.count("\n") != expected.count("\n"):
+        return False
+    pairs = zip(given.split("\n"), expected.split("\n"), strict=True)
+    return all(a.strip() == b.strip() or _same_numbers(a, b) for a, b in pairs)
+
+
+_NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]{1,4})?")
 
 
 def _same_numbers(left: str, right: str) -> bool:
+    """Whether two lines hold the same plain numbers; "0011" is none, it may be a string of digits."""
     words = left.split(), right.split()
     if len(words[0]) != len(words[1]):
         return False
-    try:
-        return [Decimal(word) for word in words[0]] == [Decimal(word) for word in words[1]]
-    except InvalidOperation:
-        return False
+    return all(
+        a == b or (_NUMBER.fullmatch(a) and _NUMBER.fullmatch(b) and Decimal(a) == Decimal(b))
+        for a, b in zip(*words, strict=True)
+    )
+
+
+def same_value(given: Any, expected: Any) -> bool:
+    """Compare values as JSON: true is not 1, and 1.0 is 1."""
+    if isinstance(given, bool) or isinstance(expected, bool):
+        return given is expected
+    if isinstance(given, list) and isinstance(expected, list):
+        return len(given) == len(expected) and all(map(same_value, given, expected))
+    if isinstance(given, dict) and isinstance(expected, dict):
+        return given.keys() == expected.keys() and all(same_value(given[k], expected[k]) for k in given)
+    return given == expected
 
 
 def judge(case: Case, result: Result) -> str:
@@ -84,7 +104,7 @@ def judge(case: Case, result: Result) -> str:
         return result.outcome
     if case.call is None:
         return "passed" if same_output(result.stdout, str(case.expected)) else "wrong_answer"
-    return "passed" if result.value == case.expected else "wrong_answer"
+    return "passed" if same_value(result.value, case.expected) else "wrong_answer"
 
 
 def feedback(cases: Sequence[Case], results: Sequence[Result], outcomes: Sequence[str]) -> str | None:
@@ -98,7 +118,8 @@ def feedback(cases: Sequence[Case], results: Sequence[Result], outcomes: Sequenc
         return None
     if not public:
         first = failed[0]
-        return f"All public tests pass. A hidden test ended with {_named(outcomes[first], results[first])}."
+        # Not even the class of an error: a program can choose it by what it read.
+        return f"All public tests pass. A hidden test ended with {outcomes[first].replace('_', ' ')}."
     errors = [i for i in public if outcomes[i] == "runtime_error"]
     limits = [i for i in public if outcomes[i] not in ("runtime_error", "wrong_answer")]
     if errors or limits:
@@ -113,7 +134,7 @@ def feedback(cases: Sequence[Case], results: Sequence[Result], outcomes: Sequenc
 
 
 def _wrong(case: Case, result: Result) -> list[str]:
-    given = result.stdout if case.call is None else json.dumps(result.value)
+    given = result.stdout if case.call is None or result.value is None else json.dumps(result.value)
     expected = str(case.expected) if case.call is None else json.dumps(case.expected)
     return ["A test gave a wrong answer.", _part("Input", _shown_input(case)), _part("Expected", expected),
             _part("Got", given)]  # fmt: skip
@@ -139,7 +160,10 @@ def _is_error(name: str) -> bool:
 def _part(title: str, text: str) -> str:
     lines = sanitise(text, 4 * MOST_LINES * MOST_WIDTH).split("\n")
     shown = [line if len(line) <= MOST_WIDTH else line[:MOST_WIDTH] + " ..." for line in lines[:MOST_LINES]]
-    return "\n".join([f"{title}:", *shown, *(["..."] if len(lines) > MOST_LINES else [])])
+    # Indented, so that nothing a program prints can pass for a heading of ours.
+    return "\n".join(
+        [f"{title}:", *(f"    {line}" for line in [*shown, *(["..."] if len(lines) > MOST_LINES else [])])]
+    )
 
 
 def _last_lines(text: str) -> str:

@@ -17,12 +17,21 @@ from typing import Any
 from credit.tasks.base import Grade, Row
 from credit.tasks.code import CodeGrader, Problem
 from credit.tasks.code_text import Case
-from credit.tasks.loading import raw_rows, require
+from credit.tasks.loading import parsed, raw_rows, require
 
 HUB = "livecodebench/code_generation_lite"
 FILES = ("test.jsonl", "test2.jsonl", "test3.jsonl", "test4.jsonl", "test5.jsonl", "test6.jsonl")
 """The files of release v6; each holds the problems that one release added."""
 START, END = "2025-02-01", "2025-05-01"
+_STARRED = (
+    "string re datetime collections heapq bisect copy math random statistics itertools functools operator io sys json "
+    "builtins typing"
+)
+PRELUDE = (
+    "; ".join(f"from {name} import *" for name in _STARRED.split())
+    + f"; import {', '.join(_STARRED.replace(' builtins typing', '').split())}; sys.setrecursionlimit(50000)"
+)
+"""What programs of this benchmark may use without importing it: its starter code names `List` and the like."""
 PROTOCOLS = ("before", "same")
 MOST_BYTES = 1 << 30
 """Private tests of one problem, decompressed."""
@@ -110,8 +119,8 @@ class LiveCodeBench:
         call = _function_name(raw, where)
         self._problems[name] = Raw(
             where,
-            _field(raw, "public_test_cases", where),
-            raw.get("private_test_cases") or "[]",
+            _text_of(_field(raw, "public_test_cases", where)),
+            _text_of(raw.get("private_test_cases") or "[]"),
             None if call is None else f"Solution.{call}" if "class Solution" in starter else call,
             share,
             name,
@@ -138,21 +147,24 @@ def _problem(raw: Raw, cpu_s: float) -> Problem:
         private = Random(raw.seed).sample(private, max(1, round(raw.share * len(private))) if private else 0)
     if not public and not private:
         raise ValueError(f"{raw.where}: the problem has no tests.")
-    return Problem((*public, *private), cpu_s)
+    return Problem((*public, *private), cpu_s, prelude=PRELUDE)
 
 
 def _case(test: Any, raw: Raw, hidden: bool) -> Case:
-    if not isinstance(test, dict) or not {"input", "output"} <= set(test):
-        raise ValueError(f"{raw.where}: a test has no 'input' or no 'output'.")
-    if test.get("testtype", "functional" if raw.call else "stdin") == "stdin":
+    if not isinstance(test, dict) or not all(isinstance(test.get(name), str) for name in ("input", "output")):
+        raise ValueError(f"{raw.where}: a test has no 'input' or no 'output' of text.")
+    kind = test.get("testtype", "functional" if raw.call else "stdin")
+    if kind not in ("stdin", "functional"):
+        raise ValueError(f"{raw.where}: field 'testtype' of a test is {kind!r}; stdin and functional are known.")
+    if kind == "stdin":
         return Case(test["input"], test["output"], None, hidden)
     if raw.call is None:
         raise ValueError(f"{raw.where}: a functional test, but field 'metadata' names no 'func_name'.")
     try:
-        arguments = [json.loads(line) for line in test["input"].split("\n") if line.strip()]
-        return Case(arguments, json.loads(test["output"]), raw.call, hidden)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{raw.where}: a functional test is not JSON ({error.msg}).") from None
+        arguments = [parsed(line) for line in test["input"].split("\n") if line.strip()]
+        return Case(arguments, parsed(test["output"]), raw.call, hidden)
+    except ValueError as error:
+        raise ValueError(f"{raw.where}: a functional test is not JSON ({error}).") from None
 
 
 def decode_private(text: str, where: str) -> list[Any]:
@@ -167,6 +179,8 @@ def decode_private(text: str, where: str) -> list[Any]:
         data = inflate.decompress(base64.b64decode(text, validate=True), MOST_BYTES)
     except (ValueError, zlib.error) as error:
         raise ValueError(f"{where}: field 'private_test_cases' is neither JSON nor compressed ({error}).") from None
+    if not inflate.eof and not inflate.unconsumed_tail:
+        raise ValueError(f"{where}: field 'private_test_cases' is cut short. Download the file again.")
     if inflate.unconsumed_tail:
         raise ValueError(f"{where}: field 'private_test_cases' grows beyond {MOST_BYTES >> 20} MiB.")
     return _tests(_pickled_string(data, where), where, "private_test_cases")
@@ -195,9 +209,9 @@ def _pickled_string(data: bytes, where: str) -> str:
 
 def _tests(text: Any, where: str, name: str) -> list[Any]:
     try:
-        tests = json.loads(text) if isinstance(text, str) else text
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: field '{name}' is not JSON ({error.msg}).") from None
+        tests = parsed(text) if isinstance(text, str) else text
+    except ValueError as error:
+        raise ValueError(f"{where}: field '{name}' is not JSON ({error}).") from None
     if not isinstance(tests, list):
         raise ValueError(f"{where}: field '{name}' must hold a list of tests.")
     return tests
@@ -206,10 +220,17 @@ def _tests(text: Any, where: str, name: str) -> list[Any]:
 def _function_name(raw: dict[str, Any], where: str) -> str | None:
     metadata = raw.get("metadata") or {}
     try:
-        metadata = json.loads(metadata) if isinstance(metadata, str) else metadata
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: field 'metadata' is not JSON ({error.msg}).") from None
-    return metadata.get("func_name")
+        metadata = parsed(metadata) if isinstance(metadata, str) else metadata
+    except ValueError as error:
+        raise ValueError(f"{where}: field 'metadata' is not JSON ({error}).") from None
+    name = metadata.get("func_name") if isinstance(metadata, dict) else None
+    if name is not None and (not isinstance(name, str) or not name.isidentifier()):
+        raise ValueError(f"{where}: field 'metadata' names the function {name!r}, which is no name.")
+    return name
+
+
+def _text_of(tests: Any) -> str:
+    return tests if isinstance(tests, str) else json.dumps(tests)
 
 
 def _field(raw: dict[str, Any], name: str, where: str) -> Any:

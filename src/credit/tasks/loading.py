@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,15 +43,31 @@ def _read(source: str, split: str) -> Iterator[tuple[int, Any]]:
 
 def _parsed(line: bytes, source: str, number: int) -> Any:
     try:
-        return json.loads(line.decode("utf-8"))
+        return parsed(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{source}, row {number}: not UTF-8 text (byte {error.start}). Save the file as UTF-8."
         ) from None
+    except ValueError as error:
+        raise ValueError(f"{source}, row {number}: not valid JSON ({error}). Write one object per line.") from None
+
+
+def parsed(text: str) -> Any:
+    """Parse JSON; every way it can fail, too deep or a number too long included, is a ValueError in one line."""
+    try:
+        return json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{source}, row {number}: not valid JSON ({error.msg}, column {error.colno}). Write one object per line."
-        ) from None
+        raise ValueError(f"{error.msg}, column {error.colno}") from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def is_json(value: Any, depth: int = 100) -> bool:
+    """Whether a value is plain JSON, without NaN or infinity, at most `depth` deep."""
+    if isinstance(value, list | dict):
+        items = value.values() if isinstance(value, dict) else value
+        return depth > 0 and all(is_json(item, depth - 1) for item in items)
+    return value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _hub_rows(source: str, split: str) -> Iterator[Any]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from credit.tasks.base import Grade, Row
 from credit.tasks.code import CodeGrader, Problem
 from credit.tasks.code_text import Case
-from credit.tasks.loading import conversation, raw_rows, require, split_of, splits
+from credit.tasks.loading import conversation, is_json, parsed, raw_rows, require, split_of, splits
 
 
 class ProblemsTask:
@@ -67,9 +66,9 @@ def problem_of(raw: dict[str, Any], where: str) -> Problem:
     tests = raw["tests"]
     if isinstance(tests, str):
         try:
-            tests = json.loads(tests)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{where}: field 'tests' is text but not JSON ({error.msg}).") from None
+            tests = parsed(tests)
+        except ValueError as error:
+            raise ValueError(f"{where}: field 'tests' is text but not JSON ({error}).") from None
     if not isinstance(tests, list) or not tests:
         raise ValueError(f"{where}: field 'tests' must be a list with at least one test.")
     cases = [_case(test, f"{where}, test {number}") for number, test in enumerate(tests, start=1)]
@@ -84,9 +83,15 @@ def problem_of(raw: dict[str, Any], where: str) -> Problem:
     return Problem(tuple(sorted(cases, key=lambda case: case.hidden)), **limits)
 
 
+_FIELDS = {"input", "output", "call", "args", "expected", "hidden"}
+
+
 def _case(test: Any, where: str) -> Case:
     if not isinstance(test, dict):
         raise ValueError(f"{where}: is a {type(test).__name__}; write an object.")
+    if unknown := sorted(set(test) - _FIELDS):
+        raise ValueError(f"{where}: field '{unknown[0]}' is unknown. Use some of {', '.join(sorted(_FIELDS))}.")
+    test = {name: value for name, value in test.items() if value is not None or name == "expected"}
     hidden = test.get("hidden", False)
     if not isinstance(hidden, bool):
         raise ValueError(f"{where}: field 'hidden' must be true or false.")
@@ -102,4 +107,7 @@ def _case(test: Any, where: str) -> Case:
         raise ValueError(f"{where}: field 'call' must name a function, such as 'f' or 'Solution.f'.")
     if not isinstance(args, list):
         raise ValueError(f"{where}: field 'args' must be a list of arguments.")
+    for name in ("args", "expected"):
+        if not is_json(test[name]):
+            raise ValueError(f"{where}: field '{name}' must be JSON without NaN or Infinity, at most 100 deep.")
     return Case(args, test["expected"], call, hidden)

@@ -47,6 +47,7 @@ def _execute(text: str, call: tuple[str, list[Any]] | None, report: int) -> int:
     module.__dict__.update(__builtins__=builtins, __file__=NAME)
     sys.modules[module.__name__] = module
     sys.argv = [NAME]
+    text = text.removeprefix("\ufeff")  # as at the start of a file
     try:
         linecache.cache[NAME] = (len(text), None, text.splitlines(keepends=True), NAME)
         exec(compile(text, NAME, "exec", dont_inherit=True), module.__dict__)
@@ -96,10 +97,12 @@ def _print_traceback(error: BaseException) -> None:
 
 
 def _open_streams() -> None:
-    sys.stdin = sys.__stdin__ = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, "r", closefd=False)), "utf-8", _LENIENT)
-    for number, name in ((1, "stdout"), (2, "stderr")):
-        raw = io.BufferedWriter(io.FileIO(number, "w", closefd=False))
-        stream = io.TextIOWrapper(raw, "utf-8", _LENIENT, line_buffering=number == 2)
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        file = io.FileIO(number, mode, closefd=False)
+        file.name = f"<{name}>"  # as Python's own streams are called; templates for fast input look at these
+        buffer = io.BufferedReader(file) if mode == "r" else io.BufferedWriter(file)
+        stream = io.TextIOWrapper(buffer, "utf-8", _LENIENT, line_buffering=number == 2)
+        stream.mode = mode  # type: ignore[attr-defined]
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
 

@@ -59,9 +59,14 @@ def write(file: int, data: bytes) -> None:
         view = view[os.write(file, view) :]
 
 
-def read(file: int, limit: int) -> bytes:
-    """Return an anonymous file's content from its start, at most `limit` bytes."""
-    left, parts, size = min(os.fstat(file).st_size, limit), [], 0
+def tail(file: int, limit: int) -> bytes:
+    """Return an anonymous file's last bytes, at most `limit`."""
+    return read(file, limit, max(0, os.fstat(file).st_size - limit))
+
+
+def read(file: int, limit: int, size: int = 0) -> bytes:
+    """Return an anonymous file's content from offset `size`, at most `limit` bytes."""
+    left, parts = min(os.fstat(file).st_size - size, limit), []
     while left > 0 and (part := os.pread(file, left, size)):
         parts.append(part)
         left, size = left - len(part), size + len(part)

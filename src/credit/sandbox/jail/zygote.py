@@ -39,6 +39,8 @@ def main() -> None:
     config = json.loads(sys.argv[1])
     control = socket.socket(fileno=os.dup(0))
     linux.prctl(linux.SET_PDEATHSIG, signal.SIGKILL)
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
+        score.write("1000")  # a machine short of memory ends a program, never the trainer
     linux.drop_capabilities()
     sys.path[:] = [entry for entry in sys.path if any(_below(entry, root) for root in config["roots"])]
     guards = Guards.of(config["level"], config["roots"])
