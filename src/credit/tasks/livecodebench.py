@@ -6,7 +6,6 @@ import base64
 import json
 import pickletools
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -17,7 +16,7 @@ from typing import Any
 from credit.tasks.base import Grade, Row
 from credit.tasks.code import CodeGrader, Problem
 from credit.tasks.code_text import Case
-from credit.tasks.loading import raw_rows, require
+from credit.tasks.loading import Reader, require, split_of
 
 HUB = "livecodebench/code_generation_lite"
 FILES = ("test.jsonl", "test2.jsonl", "test3.jsonl", "test4.jsonl", "test5.jsonl", "test6.jsonl")
@@ -60,6 +59,8 @@ class LiveCodeBench:
             random half of their private tests, as SDPO's setting is reported.
         reward, level, workers: as in `CodeGrader`.
         cpu_s: CPU seconds for each test.
+        skip_bad_rows: leave bad rows out and list them in `bad_rows`, instead of an error. All tests are then decoded
+            at once.
     """
 
     name = "livecodebench"
@@ -74,6 +75,7 @@ class LiveCodeBench:
         level: str = "auto",
         workers: int = 0,
         cpu_s: float = 6.0,
+        skip_bad_rows: bool = False,
     ):
         if protocol not in PROTOCOLS:
             raise ValueError(f"protocol={protocol!r} is unknown. Use one of {', '.join(PROTOCOLS)}.")
@@ -83,39 +85,49 @@ class LiveCodeBench:
         self._grader, self._cpu_s = CodeGrader(reward, level, workers), cpu_s
         self._problems: dict[str, Raw] = {}
         self._splits: dict[str, list[Row]] = {"train": [], "test": []}
-        for where, raw in _raw(path):
+        reader = Reader(skip_bad_rows)
+
+        def check(raw: dict[str, Any], where: str) -> None:
             day = _day(str(_field(raw, "contest_date", where))[:10], f"{where}: field 'contest_date'")
             if first <= day < last:
-                self._add("test", raw, where, 1.0)
+                self._add("test", raw, where, 1.0, skip_bad_rows)
                 if protocol == "same":
-                    self._add("train", raw, where, 0.5)
+                    self._add("train", raw, where, 0.5, skip_bad_rows)
             elif day < first and protocol == "before":
-                self._add("train", raw, where, 1.0)
+                self._add("train", raw, where, 1.0, skip_bad_rows)
+
+        for file in _files(path):
+            reader.load(str(file), "test", check)
+        self.bad_rows = reader.bad_rows
 
     def rows(self, split: str, limit: int | None = None) -> list[Row]:
         """Return the rows of "train" or "test"; tests stay here, and a row names its problem by `id`."""
-        if split not in self._splits:
-            raise ValueError(f"split={split!r} is unknown here. Use one of {', '.join(self._splits)}.")
-        return self._splits[split][:limit]
+        return split_of(self._splits, split, limit)
 
     def grade(self, row: Row, completion: str) -> Grade:
         """Run the program of a completion on the tests of the row's problem."""
         return self._grader.grade(_problem(self._problems[row["id"]], self._cpu_s), completion)
 
-    def _add(self, split: str, raw: dict[str, Any], where: str, share: float) -> None:
+    def gold(self, row: Row) -> None:
+        """Return None: the benchmark comes without solutions."""
+
+    def _add(self, split: str, raw: dict[str, Any], where: str, share: float, decode: bool) -> None:
         question, starter = str(_field(raw, "question_content", where)), str(raw.get("starter_code") or "")
         name = f"{split}-{_field(raw, 'question_id', where)}"
         if name in self._problems:
             raise ValueError(f"{where}: field 'question_id' repeats {raw['question_id']!r}. Drop one of the rows.")
-        call = _function_name(raw, where)
-        self._problems[name] = Raw(
+        call, public, private = _function_name(raw, where), *_stored_tests(raw, where)
+        problem = Raw(
             where,
-            _field(raw, "public_test_cases", where),
-            raw.get("private_test_cases") or "[]",
+            public,
+            private,
             None if call is None else f"Solution.{call}" if "class Solution" in starter else call,
             share,
             name,
         )
+        if decode:
+            _problem(problem, self._cpu_s)
+        self._problems[name] = problem
         text = FUNCTION if starter.strip() else STDIN
         self._splits[split].append(
             {
@@ -144,6 +156,8 @@ def _problem(raw: Raw, cpu_s: float) -> Problem:
 def _case(test: Any, raw: Raw, hidden: bool) -> Case:
     if not isinstance(test, dict) or not {"input", "output"} <= set(test):
         raise ValueError(f"{raw.where}: a test has no 'input' or no 'output'.")
+    if not isinstance(test["input"], str) or not isinstance(test["output"], str):
+        raise ValueError(f"{raw.where}: 'input' and 'output' of a test must be text.")
     if test.get("testtype", "functional" if raw.call else "stdin") == "stdin":
         return Case(test["input"], test["output"], None, hidden)
     if raw.call is None:
@@ -151,8 +165,8 @@ def _case(test: Any, raw: Raw, hidden: bool) -> Case:
     try:
         arguments = [json.loads(line) for line in test["input"].split("\n") if line.strip()]
         return Case(arguments, json.loads(test["output"]), raw.call, hidden)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{raw.where}: a functional test is not JSON ({error.msg}).") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{raw.where}: a functional test is not JSON ({error}).") from None
 
 
 def decode_private(text: str, where: str) -> list[Any]:
@@ -196,20 +210,31 @@ def _pickled_string(data: bytes, where: str) -> str:
 def _tests(text: Any, where: str, name: str) -> list[Any]:
     try:
         tests = json.loads(text) if isinstance(text, str) else text
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: field '{name}' is not JSON ({error.msg}).") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where}: field '{name}' is not JSON ({error}).") from None
     if not isinstance(tests, list):
         raise ValueError(f"{where}: field '{name}' must hold a list of tests.")
     return tests
+
+
+def _stored_tests(raw: dict[str, Any], where: str) -> tuple[str, str]:
+    public, private = _field(raw, "public_test_cases", where), raw.get("private_test_cases") or "[]"
+    for name, text in (("public_test_cases", public), ("private_test_cases", private)):
+        if not isinstance(text, str):
+            raise ValueError(f"{where}: field '{name}' is a {type(text).__name__}; expected the text of a list.")
+    return public, private
 
 
 def _function_name(raw: dict[str, Any], where: str) -> str | None:
     metadata = raw.get("metadata") or {}
     try:
         metadata = json.loads(metadata) if isinstance(metadata, str) else metadata
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: field 'metadata' is not JSON ({error.msg}).") from None
-    return metadata.get("func_name")
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where}: field 'metadata' is not JSON ({error}).") from None
+    name = metadata.get("func_name") if isinstance(metadata, dict) else None
+    if not isinstance(metadata, dict) or not isinstance(name, str | None):
+        raise ValueError(f"{where}: field 'metadata' must be an object whose 'func_name', if any, is text.")
+    return name
 
 
 def _field(raw: dict[str, Any], name: str, where: str) -> Any:
@@ -224,18 +249,15 @@ def _day(text: str, name: str) -> date:
         raise ValueError(f"{name}={text!r} is no date. Write YYYY-MM-DD.") from None
 
 
-def _raw(path: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
+def _files(path: str | None) -> list[Path]:
     if path is None:
-        files = [_downloaded(name) for name in FILES]
-    elif Path(path).is_dir():
-        files = sorted(Path(path).glob("*.jsonl"))
-        if not files:
-            raise ValueError(f"{path} holds no .jsonl files.")
-    else:
-        files = [Path(path)]
-    for file in files:
-        for number, raw in raw_rows(str(file), "test"):
-            yield f"{file.name}, row {number}", raw
+        return [_downloaded(name) for name in FILES]
+    if not Path(path).is_dir():
+        return [Path(path)]
+    files = sorted(Path(path).glob("*.jsonl"))
+    if not files:
+        raise ValueError(f"{path} holds no .jsonl files.")
+    return files
 
 
 def _downloaded(name: str) -> Path:
