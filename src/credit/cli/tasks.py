@@ -84,10 +84,9 @@ def _validate(name: str | None, flags: list[str]) -> int:
         (options,) = parse(parser, flags)
         if (name or "rows") not in ("rows", "code") if options.dataset else name is None:
             raise ValueError("name a task, or pass rows with --dataset: one of the two.")
-        source = SourceOptions(
-            task=name or "", dataset=options.dataset, eval_dataset=options.eval_dataset, grader="code" if name == "code" else options.grader,
-            task_options=options.task_options, skip_bad_rows=options.skip_bad_rows,
-        )  # fmt: skip
+        shared = ("dataset", "eval_dataset", "grader", "task_options", "skip_bad_rows")
+        source = SourceOptions(task=name or "", **{option: getattr(options, option) for option in shared})
+        source.grader = "code" if name == "code" else source.grader
         task = load_task(source)
         show_bad_rows(bad_rows(task))
         splits = [options.split] if options.split else ["train", "test"]

@@ -144,11 +144,10 @@ def _letter(text: str, options: Mapping[str, str] | None) -> str | None:
     if found is None:
         return None
     letter, rest = found[1].upper(), found[2].strip()
-    if options and _same(rest, options.get(letter, "")):
-        return letter
-    if (options and letter not in options) or _ANOTHER.match(rest):
+    if (options and letter not in options) or _option_with(rest, options) not in (None, letter):
         return None
-    return letter if _option_with(rest, options) in (None, letter) else None
+    own = options is not None and _same(rest, options.get(letter, ""))
+    return letter if own or not _ANOTHER.match(rest) else None
 
 
 def _option_with(text: str, options: Mapping[str, str] | None) -> str | None:

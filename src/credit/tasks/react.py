@@ -10,10 +10,11 @@ from typing import Any
 
 _ACTION = re.compile(r"^[ \t*_#>-]*Action[ \t*_]*:[ \t*_]*([^\n]*)$", flags=re.MULTILINE | re.IGNORECASE)
 _INPUT = re.compile(r"\s*[*_]*Action[ _]Input[ \t*_]*:[*_]*\s*(?:```\w*\s*)?", flags=re.IGNORECASE)
-_HEADER = re.compile(r"^(?:([A-Za-z_][\w.-]*): .*|Parameters:[ \t]*)", flags=re.MULTILINE)
+_HEADER = re.compile(r"^(?:Parameters:[ \t]*|([A-Za-z_][\w.-]*): .*)", flags=re.MULTILINE)
 _OTHER_HEADERS = {"Output", "Error", "Parameters", "Documentation", "Description", "Name", "Question", "Thought"}
 _TYPES: dict[str, tuple[type, ...]] = {
-    "string": (str,), "integer": (int,), "number": (int, float), "boolean": (bool,), "array": (list,), "object": (dict,),
+    "string": (str,), "integer": (int,), "number": (int, float), "boolean": (bool,), "array": (list,),
+    "object": (dict,),
 }  # fmt: skip
 MOST_DEPTH = 100
 
