@@ -84,7 +84,8 @@ def test_exact_reads_boxes_and_numbers(answer, text):
 @pytest.mark.parametrize(
     ("answer", "text"),
     [
-        ("42", "42 km"), ("42", "42%"), ("42", "4.2"), ("1000", "1,00"), ("1.000", "1,000"), ("5", ".5"), ("1", "1,0,0"),
+        ("42", "42 km"), ("42", "42%"), ("42", "4.2"), ("1000", "1,00"), ("1.000", "1,000"), ("5", ".5"), ("1",
+        "1,0,0"),
         ("42", "forty-two"), ("1e3", "1e4"), ("1", "1e9999999999"), ("10", "1 0"),
     ],
 )  # fmt: skip
@@ -155,7 +156,8 @@ def test_the_same_calls_pass_however_they_are_written(task, row, text):
         (0, "I cannot", "format_error", "No call was found."),
         (0, "Action: findFrog", "format_error", "The Action of call 1 has no Action Input on the next line."),
         (0, "Action: \nAction Input: {}", "format_error", "The Action of call 1 names no tool."),
-        (0, call("findFrog", "{'color': 'green'}"), "format_error", "call 1 is not valid JSON (Expecting property name"),
+        (0, call("findFrog", "{'color': 'green'}"), "format_error",
+        "call 1 is not valid JSON (Expecting property name"),
         (0, call("findFrog", '{"color": "green"'), "format_error", "call 1 is not valid JSON"),
         (0, call("findFrog", '["green"]'), "format_error", "call 1 is not a JSON object"),
         (0, call("findFrog", '{"limit": 1, "limit": 2}'), "format_error", "an argument is given twice"),
@@ -164,14 +166,17 @@ def test_the_same_calls_pass_however_they_are_written(task, row, text):
         (0, call("findFrog", '{"a":' * 200 + "1" + "}" * 200), "format_error", "nested more than 100 deep"),
         (0, call("findFrogs", GOOD), "wrong_answer", 'no tool "findFrogs". The tools are: findFrog, feed, drain.'),
         (0, call("findFrog", '{"colour": "green"}'), "wrong_answer", '"findFrog" has no argument "colour"'),
-        (0, call("findFrog", '{"color": "green", "limit": "2"}'), "wrong_answer", '"limit" of "findFrog" must be of type i'),
+        (0, call("findFrog", '{"color": "green", "limit": "2"}'), "wrong_answer",
+        '"limit" of "findFrog" must be of type i'),
         (0, call("findFrog", '{"color": "green", "limit": true}'), "wrong_answer", "must be of type integer"),
         (0, call("findFrog", GOOD) * 2, "wrong_answer", "2 calls were made, which is too many."),
         (1, call("findFrog", GOOD), "wrong_answer", "1 calls were made, which is too few."),
         (0, call("drain", "{}"), "wrong_answer", 'The tool "drain" is not the one to call here'),
         (0, call("findFrog", '{"limit": 2}'), "wrong_answer", '"color" of "findFrog" is missing'),
-        (0, call("findFrog", '{"color": "green", "limit": 2, "where": {}}'), "wrong_answer", '"where" of "findFrog" is not'),
-        (0, call("findFrog", '{"color": "green", "limit": 3}'), "wrong_answer", 'a value in a call of "findFrog" is wrong'),
+        (0, call("findFrog", '{"color": "green", "limit": 2, "where": {}}'), "wrong_answer",
+        '"where" of "findFrog" is not'),
+        (0, call("findFrog", '{"color": "green", "limit": 3}'), "wrong_answer",
+        'a value in a call of "findFrog" is wrong'),
         (2, call("findFrog", '{"where": {"x": [1]}, "color": "blue"}'), "wrong_answer", "a value in a call"),
         (3, call("findFrog", GOOD) + call("findFrog", '{"color": "blue", "limit": 2}'), "wrong_answer", "a value in"),
     ],
@@ -190,7 +195,7 @@ def test_feedback_gives_the_answer_away_only_where_that_is_asked_for(task, tmp_p
     said = revealing.grade(row, call("drain", "{}")).feedback or ""
     assert "The expected calls are:\nAction: findFrog" in said
     assert GOOD in said
-    with pytest.raises(ValueError, match="feedback='all' is unknown. Use one of honest, gold"):
+    with pytest.raises(ValueError, match=r"feedback='all' is unknown. Use one of honest, gold"):
         ToolUse(str(tmp_path), feedback="all")
 
 

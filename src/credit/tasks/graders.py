@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from credit.context import strip_thinking
+from credit.sandbox import sanitise
 from credit.tasks.base import Grade, Row
 
 # Every pattern reads a text once: no opening is searched for its end beyond the next opening.
@@ -76,7 +77,7 @@ def exact(answer: str, completion: str) -> Grade:
     number = _number(given)
     if given.casefold() == wanted.casefold() or (number is not None and number == _number(wanted)):
         return Grade(1.0, None, "passed")
-    return Grade(0.0, f'The final answer "{given[:200]}" is not correct.', "wrong_answer")
+    return Grade(0.0, f'The final answer "{sanitise(given, 200)}" is not correct.', "wrong_answer")
 
 
 def options_of(prompt: Any) -> dict[str, str]:

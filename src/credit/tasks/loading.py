@@ -101,7 +101,10 @@ def _object(raw: Any, where: str) -> dict[str, Any]:
 
 def _parsed(line: bytes, where: str) -> Any:
     try:
-        return json.loads(line.decode("utf-8"))
+        found = json.loads(line.decode("utf-8"))
+        if b"\\ud" in line.lower():  # half of a character, which JSON can hold and text cannot
+            json.dumps(found, ensure_ascii=False).encode("utf-8")
+        return found
     except UnicodeDecodeError as error:
         raise ValueError(f"{where}: not UTF-8 text (byte {error.start}). Save the file as UTF-8.") from None
     except json.JSONDecodeError as error:
