@@ -1,6 +1,7 @@
 """Ten thousand broken rows and odd answers: graders never raise and never waver, loaders name file and row."""
 
 import json
+import time
 from random import Random
 
 import pytest
@@ -10,6 +11,7 @@ from credit.tasks.code_text import extract_code
 from credit.tasks.graders import choice, exact, options_of
 from credit.tasks.livecodebench import LiveCodeBench
 from credit.tasks.problems import ProblemsTask
+from credit.tasks.react import documented_tools
 from credit.tasks.rows import RowsTask
 from credit.tasks.science import Science
 from credit.tasks.tooluse import ToolUse
@@ -39,7 +41,7 @@ VALUES = [
     [{"call": "1f", "args": []}],
     '[{"input": 3, "output": "", "testtype": "stdin"}]', "2025-01-01", "2025-99-99",
 ]  # fmt: skip
-CASES = [{"input": "1", "output": "1"}]
+CODE = {"prompt": "p", "tests": [{"input": "1", "output": "1"}], "solution": "x"}
 SCIENCE = {"prompt": QUESTION, "answer": "A", "system": "s", "kind": "mcq", "idx": 1}
 TOOLS = {"prompt": PROMPT, "answer": json.dumps([FIND]), "system": None, "kind": "tooluse"}
 LCB = {
@@ -53,8 +55,7 @@ LOADERS = {
     "tooluse": (TOOLS, lambda path, skip: ToolUse(path, skip_bad_rows=skip)),
     "exact": ({"prompt": "p", "answer": "x"}, lambda path, skip: RowsTask(path, skip_bad_rows=skip)),
     "choice": ({"prompt": QUESTION, "answer": "A"}, lambda path, skip: RowsTask(path, "choice", skip_bad_rows=skip)),
-    "code": ({"prompt": "p", "tests": CASES, "solution": "x"}, lambda path, skip: ProblemsTask(path,
-    skip_bad_rows=skip)),
+    "code": (CODE, lambda path, skip: ProblemsTask(path, skip_bad_rows=skip)),
     "livecodebench": (LCB, lambda path, skip: LiveCodeBench(path, skip_bad_rows=skip)),
 }  # fmt: skip
 
@@ -91,9 +92,38 @@ def test_graders_never_raise_and_never_waver(tmp_path):
             assert "\ud800" not in (first.feedback or "")
             seen.add((name, first.outcome))
         assert extract_code(text) == extract_code(text)
+    codes = ProblemsTask(write(tmp_path / "c.jsonl", [{**CODE, "prompt": f"{i}"} for i in range(2)]))
+    for _ in range(150):
+        text = "".join(rng.choices(["```python\n", "print(1)", "\n", "\n```\n", "1 / 0", "print(input())", "}"], k=5))
+        first = codes.grade(codes.rows("train")[0], text)
+        assert codes.grade(codes.rows("train")[0], text).outcome == first.outcome
     expected = {(name, outcome) for name in ("exact", "choice", "letters", "tooluse", "gold") for outcome in
                 ("passed", "wrong_answer", "format_error")}  # fmt: skip
     assert expected <= seen  # the texts reach every outcome
+
+
+def test_no_text_makes_a_grader_slow(tmp_path):
+    """Every pattern is linear: sixty thousand characters of any piece take well under a second."""
+    tools = ToolUse(write(tmp_path / "t.jsonl", [{**TOOLS, "prompt": f"{PROMPT} {i}"} for i in range(2)]))
+    row, options = tools.rows("train")[0], options_of(QUESTION)
+    for piece in [
+        *PIECES,
+        "Action: x\nAction Input: {}\n",
+        "A: x\n",
+        "x: y\nParameters: {",
+        "a: ",
+        "\\text{",
+        "``` ",
+        "\n ",
+    ]:
+        text, start = piece * (60_000 // len(piece)), time.process_time()
+        for grade in (exact, lambda answer, text: choice(answer, text, options)):
+            grade("42", text)
+        tools.grade(row, text)
+        assert documented_tools(text) == documented_tools(text)
+        assert options_of(text) == options_of(text)
+        assert extract_code(text) == extract_code(text)
+        assert time.process_time() - start < 2.0, piece[:40]
 
 
 @pytest.mark.parametrize("name", LOADERS)

@@ -6,7 +6,6 @@ the answer. The contrast view of a rollout is the same call with the prompt of a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -77,12 +76,15 @@ def teacher_messages(
     return [*prompt[:last], changed, *prompt[last + 1 :]]
 
 
-_THINKING = re.compile(r"<think>.*?</think>\s*", flags=re.DOTALL)
-
-
 def strip_thinking(text: str) -> str:
     """Drop `<think>...</think>` blocks, and everything before a lone `</think>`, from a sibling solution."""
-    text = _THINKING.sub("", text)
+    # By hand: a pattern would search the rest of the text again for every block that is never closed.
+    kept, at = [], 0
+    while (start := text.find("<think>", at)) >= 0 and (end := text.find("</think>", start)) >= 0:
+        kept.append(text[at:start])
+        end += len("</think>")
+        at = len(text) - len(text[end:].lstrip()) if text[end : end + 1].isspace() else end
+    text = "".join([*kept, text[at:]])
     return text.rpartition("</think>")[2].lstrip() if "</think>" in text else text
 
 
