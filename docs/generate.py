@@ -11,6 +11,7 @@ from pathlib import Path
 from credit._trl import GRPOConfig
 from credit.cli.diagnose import DiagnoseArguments
 from credit.cli.eval import EvalArguments
+from credit.cli.tasks import ValidateArguments
 from credit.config import PRESETS, CreditConfig
 from credit.experiment import RunOptions
 from credit.report.plots import standalone
@@ -62,6 +63,10 @@ keeps its meaning, or is refused with the reason; `credit train --help-all` list
 Shares model, data and sampling options with `credit train`, and adds:
 
 {table(own(EvalArguments, RunOptions))}
+
+## `credit tasks validate`
+
+{table(list(fields(ValidateArguments)))}
 
 ## `credit diagnose`
 

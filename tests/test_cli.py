@@ -318,11 +318,11 @@ def test_help_is_instant_and_names_every_command():
         check=True,
     )
     assert time.perf_counter() - started < 1.0
-    for command in ("train", "eval", "report", "tiny"):
+    for command in ("train", "eval", "tasks", "report", "tiny"):
         assert f"    {command} " in out.stdout
 
 
-@pytest.mark.parametrize("command", ["train", "eval", "report", "tiny"])
+@pytest.mark.parametrize("command", ["train", "eval", "tasks", "report", "tiny"])
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])
@@ -347,6 +347,39 @@ def test_training_and_evaluation_on_coding_problems(place, family, capsys):
     argv = ["eval", "--model", str(out / "model"), *source, "--eval_samples", "2", "--max_new_tokens", "4"]
     assert main([*argv, "--out", str(out / "scores")]) == 0
     assert json.loads((out / "scores" / "scores.json").read_text())["pass_at_k"]["mean"] == 0.0
+
+
+@pytest.mark.parametrize("family", ["qwen3", "olmo3"])
+@pytest.mark.parametrize("task", ["science", "tooluse"])
+def test_training_and_evaluation_on_science_and_tool_use(place, family, task, capsys):
+    call = json.dumps([{"Action": "w1", "Action_Input": '{"w2": 3}'}])
+    rows = {
+        "science": [{"prompt": f"w{n} w{n + 1}\n\nA: w1\nB: w2", "answer": "AB"[n % 2]} for n in range(24)],
+        "tooluse": [{"prompt": f"w1: w2\nParameters: {{}}\nw{n}", "answer": call, "system": None} for n in range(24)],
+    }[task]
+    folder = place / f"{task}-{family}-rows"
+    folder.mkdir()
+    for split, part in (("train", [*rows[:20], {"prompt": "w1"}]), ("test", rows[20:])):
+        (folder / f"physics-{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
+    path = (
+        {"path": str(folder), "subject": "physics"} if task == "science" else {"path": f"{folder}/physics-train.jsonl"}
+    )
+    source = ["--task", task, "--task_options", json.dumps(path), "--skip_bad_rows"]
+    out = place / f"{task}-{family}"
+    argv = ["train", "--config", str(place / "short.yaml"), "--model", str(place / family), "--output_dir", str(out)]
+    assert "field 'answer' is missing" in complaint(capsys, *argv, *source[:-1])
+    assert main([*argv, *source, "--max_steps", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "1 bad row left out:" in said
+    assert "physics-train.jsonl, row 21: field 'answer' is missing (found: prompt)." in said.replace("\n", "")
+    assert json.loads((out / "run.json").read_text())["bad_rows"] == 1
+    assert metrics(out)[-1][f"rewards/{task}_grade/mean"] == 0.0  # random words name no option and no tool
+    assert metrics(out)[-1]["credit/with_feedback"] == 1.0  # and are told so
+    argv = ["eval", "--model", str(out / "model"), *source, "--eval_samples", "2", "--max_new_tokens", "4"]
+    assert main([*argv, "--out", str(out / "scores")]) == 0
+    assert "1 bad row left out:" in capsys.readouterr().out
+    assert json.loads((out / "scores" / "scores.json").read_text())["pass_at_k"]["mean"] == 0.0
+    assert main(["tasks", "validate", *source[1:]]) == 0
 
 
 @pytest.mark.parametrize(

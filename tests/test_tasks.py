@@ -82,7 +82,7 @@ def test_parquet_rows_and_numbers_as_answers(tmp_path):
 
     pq.write_table(pa.Table.from_pylist([{"prompt": "2 + 2", "answer": 4}]), tmp_path / "rows.parquet")
     (row,) = load_rows(str(tmp_path / "rows.parquet"), "train")
-    assert GRADERS["exact"](row["answer"], "4").score == 1.0
+    assert GRADERS["exact"](row, "4").score == 1.0
 
 
 def test_choice_rows_need_one_letter(tmp_path):

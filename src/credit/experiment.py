@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import platform
@@ -32,7 +33,9 @@ class SourceOptions:
     """Which model, and which rows with which grader."""
 
     model: str = _option("tiny", "Folder or hub id of a causal LM; `tiny` is the embedded base model.")
-    task: str = _option("tiny", "Registered task; ignored with --dataset.")
+    task: str = _option(
+        "tiny", "Registered task, or your own as `package.module:Name` (docs/tasks.md); ignored with --dataset."
+    )
     dataset: str | None = _option(None, "Your rows: .jsonl or .parquet file, or hub id, with `prompt` and `answer`.")
     eval_dataset: str | None = _option(None, "Test rows; without it a tenth of the prompts of --dataset is held out.")
     grader: str = _option(
@@ -41,6 +44,7 @@ class SourceOptions:
     task_options: str | None = _option(
         None, 'Options of the task as JSON, for example \'{"path": "lcb/", "reward": "fraction"}\'.'
     )
+    skip_bad_rows: bool = _option(False, "Leave bad rows out, counted and listed, instead of stopping at the first.")
     eval_samples: int = _option(4, "k sampled answers per test prompt (avg@k). Default: paper for code; 16 elsewhere.")
     eval_temperature: float = _option(0.6, "Sampling temperature of the evaluation. Default: paper.")
     eval_top_p: float = _option(0.95, "Nucleus of the evaluation. Default: paper.")
@@ -71,18 +75,21 @@ _LAUNCH = ("resume", "overwrite")
 
 def load_task(options: SourceOptions) -> Any:
     """Return the registered task, or one made of the user's rows."""
-    from credit.tasks import get_task
+    from credit.tasks import find_task, get_task
     from credit.tasks.problems import ProblemsTask
     from credit.tasks.rows import RowsTask
 
     extra = _task_options(options.task_options)
+    skip: dict[str, Any] = {"skip_bad_rows": True} if options.skip_bad_rows else {}
     if not options.dataset:
-        return get_task(options.task, **extra)
+        if skip and "skip_bad_rows" not in inspect.signature(find_task(options.task)).parameters:
+            raise ValueError(f"skip_bad_rows is idle: task {options.task!r} reads no rows that can be bad. Drop it.")
+        return get_task(options.task, **extra, **skip)
     if options.grader == "code":
-        return ProblemsTask(options.dataset, options.eval_dataset, **extra)
+        return ProblemsTask(options.dataset, options.eval_dataset, **extra, **skip)
     if extra:
         raise ValueError(f"task_options are idle with grader={options.grader!r}. Drop them.")
-    return RowsTask(options.dataset, options.grader, options.eval_dataset)
+    return RowsTask(options.dataset, options.grader, options.eval_dataset, **skip)
 
 
 def _task_options(text: str | None) -> dict[str, Any]:
@@ -93,6 +100,11 @@ def _task_options(text: str | None) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"task_options is a {type(found).__name__}, not an object. Write '{{\"name\": value}}'.")
     return found
+
+
+def bad_rows(task: Any) -> list[str]:
+    """Return what was wrong with the rows a task left out."""
+    return getattr(task, "bad_rows", [])
 
 
 def load_model(name: str, **kwargs: Any) -> tuple[Any, Any]:
@@ -143,7 +155,7 @@ def model_path(name: str) -> str:
 def go_offline_if_embedded(options: SourceOptions) -> None:
     """The embedded world needs no network: say so to the hub client before it is imported."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    if options.model == "tiny" and not options.dataset:
+    if (options.model, options.task) == ("tiny", "tiny") and not options.dataset:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
@@ -181,6 +193,7 @@ class Experiment:
         import torch
 
         from credit.sampling import EvalOptions
+        from credit.tasks import rows_of
 
         with self._timed("setup"), explained():
             options = self.options
@@ -198,8 +211,8 @@ class Experiment:
                 raise ValueError("resume_from_checkpoint is not used by credit train. Use --resume.")
             _check_reporters(self.args.report_to)
             self.task = load_task(options)
-            self.test_rows = [] if options.skip_eval else self._rows("test", options.eval_limit)
-            rows = self._rows("train", options.train_limit)
+            self.test_rows = [] if options.skip_eval else rows_of(self.task, "test", options.eval_limit)
+            rows = rows_of(self.task, "train", options.train_limit)
             self.model, self.tokenizer = load_model(options.model, **(self.args.model_init_kwargs or {}))
             self.template_options = dict(self.args.chat_template_kwargs or {})
             self.eval_options = EvalOptions(
@@ -217,12 +230,6 @@ class Experiment:
                     self.run.path.rmdir()  # the trainer makes its folder before it looks at its options
                 raise
             self.checkpoint = self.run.take(config, options.resume)
-
-    def _rows(self, split: str, limit: int | None) -> list[dict[str, Any]]:
-        rows = self.task.rows(split, limit)
-        if not rows:
-            raise ValueError(f"the {split} split is empty. Check --dataset and the limits.")
-        return rows
 
     def _trainer(self, rows: list[dict[str, Any]]) -> Any:
         from datasets import Dataset
@@ -355,6 +362,7 @@ class Experiment:
                 "versions": _versions(),
                 "model": self.options.model,
                 "dataset": self.options.dataset or self.options.task,
+                "bad_rows": len(bad_rows(self.task)),
                 "seed": self.args.seed,
                 "note": self.options.note,
                 "trained_model": "model",

@@ -13,6 +13,7 @@ from credit.errors import UserError
 COMMANDS = {
     "train": "train on the embedded world, or any causal LM and rows of your own",
     "eval": "sample and grade held-out prompts: avg@k, pass@k, greedy, with intervals",
+    "tasks": "list, show and validate tasks: does each row's own right answer get the full score?",
     "verify": "check the identities of the reward on exact worlds; non-zero exit if one fails",
     "diagnose": "measure what token credit pays for: pMI, S, G, R, assumptions, per response and token",
     "report": "write report.html again from a run's files",

@@ -56,11 +56,11 @@ def read_config(name: str) -> tuple[str, dict[str, Any]]:
 
 
 def source_of(argv: list[str]) -> SourceOptions:
-    """Return model and dataset as flags and config name them, for what must be known before parsing."""
+    """Return model, task and dataset as flags and config name them, for what must be known before parsing."""
     config_name, rest = take(argv, "--config")
     config = read_config(config_name)[1] if config_name else {}
     options = SourceOptions()
-    for name in ("model", "dataset"):
+    for name in ("model", "task", "dataset"):
         setattr(options, name, take(rest, f"--{name}")[0] or config.get(name) or getattr(options, name))
     return options
 

@@ -12,7 +12,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from credit.experiment import bad_rows
+
 console = Console()
+LISTED = 5
+"""Bad rows, or right answers that failed, shown at most."""
 QUIET_SECONDS = 15.0
 """Without a terminal, one progress line at most this often."""
 
@@ -69,9 +73,18 @@ def announce(experiment: Any) -> None:
     )
     if experiment.tokenizer.chat_template is None:
         console.print("the tokenizer has no chat template: prompts are used as plain text", highlight=False)
+    show_bad_rows(bad_rows(experiment.task))
     if experiment.checkpoint:
         console.print(f"resuming from {experiment.checkpoint.name}", highlight=False)
     sys.stdout.flush()
+
+
+def show_bad_rows(problems: list[str]) -> None:
+    """Say how many rows were left out, and why the first were."""
+    if problems:
+        lines = [f"{len(problems)} bad {'row' if len(problems) == 1 else 'rows'} left out:", *problems[:LISTED]]
+        more = [f"and {len(problems) - LISTED} more"] if len(problems) > LISTED else []
+        console.print("\n  ".join([*lines, *more]), highlight=False, markup=False, soft_wrap=True)
 
 
 def results_table(result: dict[str, Any]) -> None:

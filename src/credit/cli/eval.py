@@ -9,7 +9,7 @@ from pathlib import Path
 
 from credit.cli.configs import source_of, split_flags
 from credit.errors import explained
-from credit.experiment import SourceOptions, fit_prompts, go_offline_if_embedded, load_model, load_task
+from credit.experiment import SourceOptions, bad_rows, fit_prompts, go_offline_if_embedded, load_model, load_task
 
 
 @dataclass
@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
     import torch
     from transformers.utils import logging as hf_logging
 
-    from credit.cli.display import progress, scores_table
+    from credit.cli.display import progress, scores_table, show_bad_rows
     from credit.cli.parsing import Parser, parse
 
     parser = Parser([EvalArguments], prog="credit eval")
@@ -41,11 +41,11 @@ def main(argv: list[str]) -> int:
         (options,) = parse(parser, argv)
         from credit.evaluate import evaluate, summarise, write_records
         from credit.sampling import EvalOptions
+        from credit.tasks import rows_of
 
         task = load_task(options)
-        rows = task.rows(options.split, options.eval_limit)
-        if not rows:
-            raise ValueError(f"the {options.split} split is empty. Check --dataset and --eval_limit.")
+        show_bad_rows(bad_rows(task))
+        rows = rows_of(task, options.split, options.eval_limit)
         how = EvalOptions(
             samples=options.eval_samples,
             temperature=options.eval_temperature,

@@ -24,7 +24,11 @@ class Grade:
 
 
 class Task(Protocol):
-    """A source of prompts that can grade answers. Must never import the trainer."""
+    """A source of prompts that can grade answers. Must never import the trainer.
+
+    A task may also have `gold(row) -> str | None`, a completion that must get the full score, or None where it knows
+    none; `credit tasks validate` grades it. `docs/tasks.md` shows how to write a task.
+    """
 
     name: str
 

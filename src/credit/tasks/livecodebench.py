@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import json
 import pickletools
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -17,7 +15,7 @@ from typing import Any
 from credit.tasks.base import Grade, Row
 from credit.tasks.code import CodeGrader, Problem
 from credit.tasks.code_text import Case
-from credit.tasks.loading import parsed, raw_rows, require
+from credit.tasks.loading import Reader, parsed, require, split_of
 
 HUB = "livecodebench/code_generation_lite"
 FILES = ("test.jsonl", "test2.jsonl", "test3.jsonl", "test4.jsonl", "test5.jsonl", "test6.jsonl")
@@ -69,6 +67,8 @@ class LiveCodeBench:
             random half of their private tests, as SDPO's setting is reported.
         reward, level, workers: as in `CodeGrader`.
         cpu_s: CPU seconds for each test.
+        skip_bad_rows: leave bad rows out and list them in `bad_rows`, instead of an error. All tests are then decoded
+            at once.
     """
 
     name = "livecodebench"
@@ -83,6 +83,7 @@ class LiveCodeBench:
         level: str = "auto",
         workers: int = 0,
         cpu_s: float = 6.0,
+        skip_bad_rows: bool = False,
     ):
         if protocol not in PROTOCOLS:
             raise ValueError(f"protocol={protocol!r} is unknown. Use one of {', '.join(PROTOCOLS)}.")
@@ -92,39 +93,49 @@ class LiveCodeBench:
         self._grader, self._cpu_s = CodeGrader(reward, level, workers), cpu_s
         self._problems: dict[str, Raw] = {}
         self._splits: dict[str, list[Row]] = {"train": [], "test": []}
-        for where, raw in _raw(path):
+        reader = Reader(skip_bad_rows)
+
+        def check(raw: dict[str, Any], where: str) -> None:
             day = _day(str(_field(raw, "contest_date", where))[:10], f"{where}: field 'contest_date'")
             if first <= day < last:
-                self._add("test", raw, where, 1.0)
+                self._add("test", raw, where, 1.0, skip_bad_rows)
                 if protocol == "same":
-                    self._add("train", raw, where, 0.5)
+                    self._add("train", raw, where, 0.5, skip_bad_rows)
             elif day < first and protocol == "before":
-                self._add("train", raw, where, 1.0)
+                self._add("train", raw, where, 1.0, skip_bad_rows)
+
+        for file in _files(path):
+            reader.load(str(file), "test", check)
+        self.bad_rows = reader.bad_rows
 
     def rows(self, split: str, limit: int | None = None) -> list[Row]:
         """Return the rows of "train" or "test"; tests stay here, and a row names its problem by `id`."""
-        if split not in self._splits:
-            raise ValueError(f"split={split!r} is unknown here. Use one of {', '.join(self._splits)}.")
-        return self._splits[split][:limit]
+        return split_of(self._splits, split, limit)
 
     def grade(self, row: Row, completion: str) -> Grade:
         """Run the program of a completion on the tests of the row's problem."""
         return self._grader.grade(_problem(self._problems[row["id"]], self._cpu_s), completion)
 
-    def _add(self, split: str, raw: dict[str, Any], where: str, share: float) -> None:
+    def gold(self, row: Row) -> None:
+        """Return None: the benchmark comes without solutions."""
+
+    def _add(self, split: str, raw: dict[str, Any], where: str, share: float, decode: bool) -> None:
         question, starter = str(_field(raw, "question_content", where)), str(raw.get("starter_code") or "")
         name = f"{split}-{_field(raw, 'question_id', where)}"
         if name in self._problems:
             raise ValueError(f"{where}: field 'question_id' repeats {raw['question_id']!r}. Drop one of the rows.")
-        call = _function_name(raw, where)
-        self._problems[name] = Raw(
+        call, public, private = _function_name(raw, where), *_stored_tests(raw, where)
+        problem = Raw(
             where,
-            _text_of(_field(raw, "public_test_cases", where)),
-            _text_of(raw.get("private_test_cases") or "[]"),
+            public,
+            private,
             None if call is None else f"Solution.{call}" if "class Solution" in starter else call,
             share,
             name,
         )
+        if decode:
+            _problem(problem, self._cpu_s)
+        self._problems[name] = problem
         text = FUNCTION if starter.strip() else STDIN
         self._splits[split].append(
             {
@@ -217,20 +228,26 @@ def _tests(text: Any, where: str, name: str) -> list[Any]:
     return tests
 
 
+def _stored_tests(raw: dict[str, Any], where: str) -> tuple[str, str]:
+    public, private = _field(raw, "public_test_cases", where), raw.get("private_test_cases") or "[]"
+    for name, text in (("public_test_cases", public), ("private_test_cases", private)):
+        if not isinstance(text, str):
+            raise ValueError(f"{where}: field '{name}' is a {type(text).__name__}; expected the text of a list.")
+    return public, private
+
+
 def _function_name(raw: dict[str, Any], where: str) -> str | None:
     metadata = raw.get("metadata") or {}
     try:
         metadata = parsed(metadata) if isinstance(metadata, str) else metadata
     except ValueError as error:
         raise ValueError(f"{where}: field 'metadata' is not JSON ({error}).") from None
-    name = metadata.get("func_name") if isinstance(metadata, dict) else None
+    if not isinstance(metadata, dict):
+        raise ValueError(f"{where}: field 'metadata' must be an object.")
+    name = metadata.get("func_name")
     if name is not None and (not isinstance(name, str) or not name.isidentifier()):
         raise ValueError(f"{where}: field 'metadata' names the function {name!r}, which is no name.")
     return name
-
-
-def _text_of(tests: Any) -> str:
-    return tests if isinstance(tests, str) else json.dumps(tests)
 
 
 def _field(raw: dict[str, Any], name: str, where: str) -> Any:
@@ -245,18 +262,15 @@ def _day(text: str, name: str) -> date:
         raise ValueError(f"{name}={text!r} is no date. Write YYYY-MM-DD.") from None
 
 
-def _raw(path: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
+def _files(path: str | None) -> list[Path]:
     if path is None:
-        files = [_downloaded(name) for name in FILES]
-    elif Path(path).is_dir():
-        files = sorted(Path(path).glob("*.jsonl"))
-        if not files:
-            raise ValueError(f"{path} holds no .jsonl files.")
-    else:
-        files = [Path(path)]
-    for file in files:
-        for number, raw in raw_rows(str(file), "test"):
-            yield f"{file.name}, row {number}", raw
+        return [_downloaded(name) for name in FILES]
+    if not Path(path).is_dir():
+        return [Path(path)]
+    files = sorted(Path(path).glob("*.jsonl"))
+    if not files:
+        raise ValueError(f"{path} holds no .jsonl files.")
+    return files
 
 
 def _downloaded(name: str) -> Path:

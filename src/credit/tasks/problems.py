@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from credit.tasks.base import Grade, Row
 from credit.tasks.code import CodeGrader, Problem
 from credit.tasks.code_text import Case
-from credit.tasks.loading import conversation, is_json, parsed, raw_rows, require, split_of, splits
+from credit.tasks.loading import Reader, conversation, is_json, parsed, require, split_of, splits
 
 
 class ProblemsTask:
@@ -17,6 +18,7 @@ class ProblemsTask:
         dataset: path of a .jsonl, .json or .parquet file, or a hub id.
         eval_dataset: where test problems come from; without it a tenth of the prompts is held out.
         reward, level, workers: as in `CodeGrader`.
+        skip_bad_rows: leave bad rows out and list them in `bad_rows`, instead of an error.
     """
 
     name = "code"
@@ -28,11 +30,14 @@ class ProblemsTask:
         reward: str = "sparse",
         level: str = "auto",
         workers: int = 0,
+        skip_bad_rows: bool = False,
     ):
         self._grader = CodeGrader(reward, level, workers)
         self._problems: dict[str, Problem] = {}
-        test = self._load(eval_dataset, "test") if eval_dataset else None
-        self._splits = splits(self._load(dataset, "train"), test)
+        reader = Reader(skip_bad_rows)
+        test = reader.load(eval_dataset, "test", partial(self._row, "test")) if eval_dataset else None
+        self._splits = splits(reader.load(dataset, "train", partial(self._row, "train")), test)
+        self.bad_rows = reader.bad_rows
 
     def rows(self, split: str, limit: int | None = None) -> list[Row]:
         """Return the rows of "train" or "test"; tests stay here, and a row names its problem by `id`."""
@@ -42,23 +47,21 @@ class ProblemsTask:
         """Run the program of a completion on the tests of the row's problem."""
         return self._grader.grade(self._problems[row["id"]], completion)
 
-    def _load(self, source: str, split: str) -> list[Row]:
-        rows = []
-        for number, raw in raw_rows(source, split):
-            where = f"{source}, row {number}"
-            require(raw, where, "prompt", "tests")
-            name = f"{split}-{number}"
-            self._problems[name] = problem_of(raw, where)
-            solution = raw.get("solution")
-            if solution is not None and not isinstance(solution, str):
-                raise ValueError(f"{where}: field 'solution' must be the text of a right program.")
-            rows.append(
-                {"prompt": conversation(raw, where), "id": name, "family": str(raw.get("family") or "all"),
-                 "answer": solution}
-            )  # fmt: skip
-        if not rows:
-            raise ValueError(f"{source} holds no rows.")
-        return rows
+    def gold(self, row: Row) -> str | None:
+        """Return the row's `solution` as an answer; None where there is none."""
+        return None if row["answer"] is None else f"{_FENCE}python\n{row['answer']}\n{_FENCE}"
+
+    def _row(self, split: str, raw: dict[str, Any], where: str) -> Row:
+        require(raw, where, "prompt", "tests")
+        prompt, problem, solution = conversation(raw, where), problem_of(raw, where), raw.get("solution")
+        if solution is not None and not isinstance(solution, str):
+            raise ValueError(f"{where}: field 'solution' must be the text of a right program.")
+        name = f"{split}-{where.rpartition(' ')[2]}"
+        self._problems[name] = problem
+        return {"prompt": prompt, "id": name, "family": str(raw.get("family") or "all"), "answer": solution}
+
+
+_FENCE = "~" * 8  # a solution may hold back-ticks
 
 
 def problem_of(raw: dict[str, Any], where: str) -> Problem:

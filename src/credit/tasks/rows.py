@@ -10,7 +10,7 @@ from typing import Any
 
 from credit.tasks.base import Grade, Row
 from credit.tasks.graders import GRADERS
-from credit.tasks.loading import conversation, raw_rows, require, split_of, splits
+from credit.tasks.loading import Reader, conversation, require, split_of, splits
 
 
 class RowsTask:
@@ -21,18 +21,22 @@ class RowsTask:
         grader: "exact" or "choice".
         eval_dataset: where test rows come from; without it a tenth of the prompts, chosen by content hash, is held
             out of training.
+        skip_bad_rows: leave bad rows out and list them in `bad_rows`, instead of an error.
     """
 
     name = "rows"
 
-    def __init__(self, dataset: str, grader: str = "exact", eval_dataset: str | None = None):
+    def __init__(
+        self, dataset: str, grader: str = "exact", eval_dataset: str | None = None, skip_bad_rows: bool = False
+    ):
         if grader not in GRADERS:
             raise ValueError(f"grader={grader!r} is unknown. Use one of {', '.join(GRADERS)}.")
-        self._grader = GRADERS[grader]
-        rows = load_rows(dataset, "train")
-        self._splits = splits(rows, load_rows(eval_dataset, "test") if eval_dataset else None)
-        if grader == "choice":
-            _check_letters(rows, dataset)
+        self._grader = grader
+        reader = Reader(skip_bad_rows)
+        check = _checked_choice if grader == "choice" else _checked
+        test = reader.load(eval_dataset, "test", check) if eval_dataset else None
+        self._splits = splits(reader.load(dataset, "train", check), test)
+        self.bad_rows = reader.bad_rows
 
     def rows(self, split: str, limit: int | None = None) -> list[Row]:
         """Return the rows of "train" or "test"."""
@@ -40,32 +44,34 @@ class RowsTask:
 
     def grade(self, row: Row, completion: str) -> Grade:
         """Grade against the row's `answer`."""
-        return self._grader(row["answer"], completion)
+        return GRADERS[self._grader](row, completion)
+
+    def gold(self, row: Row) -> str:
+        """Return the row's answer in the form the graders ask for."""
+        return f"<answer>{row['answer']}</answer>"
 
 
 def load_rows(source: str, split: str) -> list[Row]:
     """Load and check rows; raises ValueError naming file, row, field and fix."""
-    rows = [_checked(raw, source, number) for number, raw in raw_rows(source, split)]
-    if not rows:
-        raise ValueError(f"{source} holds no rows.")
-    return rows
+    return Reader().load(source, split, _checked)
 
 
-def _checked(raw: dict[str, Any], source: str, number: int) -> Row:
-    where = f"{source}, row {number}"
+def _checked(raw: dict[str, Any], where: str) -> Row:
     require(raw, where, "prompt", "answer")
     prompt, answer = conversation(raw, where), raw["answer"]
     if isinstance(answer, int | float) and not isinstance(answer, bool):
         answer = str(answer)
     if not isinstance(answer, str) or not answer.strip():
         raise ValueError(f"{where}: field 'answer' is empty or not text. Write the expected answer as a string.")
-    return {"prompt": prompt, "answer": answer, "family": str(raw.get("family") or "all"), "id": str(number)}
+    return {"prompt": prompt, "answer": answer, "family": str(raw.get("family") or "all"),
+            "id": where.rpartition(" ")[2]}  # fmt: skip
 
 
-def _check_letters(rows: list[Row], source: str) -> None:
-    for row in rows:
-        if len(row["answer"].strip()) != 1 or not row["answer"].strip().isalpha():
-            raise ValueError(
-                f"{source}, row {row['id']}: field 'answer' is {row['answer']!r}; grader='choice' needs one letter. "
-                "Use grader='exact' for other answers."
-            )
+def _checked_choice(raw: dict[str, Any], where: str) -> Row:
+    row = _checked(raw, where)
+    if len(row["answer"].strip()) != 1 or not row["answer"].strip().isalpha():
+        raise ValueError(
+            f"{where}: field 'answer' is {row['answer']!r}; grader='choice' needs one letter. "
+            "Use grader='exact' for other answers."
+        )
+    return row

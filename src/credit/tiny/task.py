@@ -41,6 +41,7 @@ def row_of(item: Item) -> Row:
         ],
         "family": item.family,
         "answer": item.answer,
+        "correct": item.correct.reasoned,
         "id": f"{item.family}-{_digest(item.family, item.prompt)}",
         "meta": json.dumps(item.meta, sort_keys=True),
     }
@@ -111,6 +112,10 @@ class TinyTask:
         if row["family"] == code.NAME:
             return code.grade(row, completion, self._values)
         return FAMILIES[row["family"]].grade(row, completion)
+
+    def gold(self, row: Row) -> str:
+        """Return the right answer, written out; `answer` alone is not always one."""
+        return row["correct"]
 
     @cached_property
     def _values(self) -> Any:
