@@ -56,7 +56,7 @@ def test_a_rollout_written_by_hand_token_by_token(tmp_path):
 
 
 def test_a_sibling_is_the_whole_conversation(tmp_path):
-    trainer = make_tool_trainer(tmp_path, script=lambda prompt, row: by_hand(prompt, row + row % 2 + 3))
+    trainer = make_tool_trainer(tmp_path, script=lambda prompt, row: by_hand(prompt, 0))
     plans = record_plans(trainer)
     first_batch(trainer)
     (plan, _), contexts = plans[0], plans[0][0].contexts
@@ -97,6 +97,8 @@ def test_token_credit_equals_full_logits_of_the_whole_conversation(tmp_path, fam
     for i, ids in enumerate(completions):
         row = rows[i]
         assert row["token_ids"] == ids
+        if not any(plan.contexts[i]):
+            continue
         own = torch.tensor(row["own"])
         looked += int((~own).sum())
         chosen = torch.tensor(ids)[:, None]
@@ -151,7 +153,7 @@ def test_what_teachers_say_about_tool_tokens_changes_nothing(tmp_path, options):
         spoilt[name] = inputs[name].clone()
         (spoilt[name] if name == "teacher_hidden" else spoilt[name].transpose(1, 2))[foreign] = torch.nan
     losses = [trainer._compute_loss(trainer.model, batch) for batch in (inputs, spoilt)]
-    gradients = [torch.autograd.grad(loss, [p for p in trainer.model.parameters()]) for loss in losses]
+    gradients = [torch.autograd.grad(loss, list(trainer.model.parameters())) for loss in losses]
     assert torch.equal(*losses)
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
 
@@ -186,7 +188,9 @@ def test_token_advantages_skip_tool_tokens(tmp_path):
     other_teacher(trainer, "qwen3")
     inputs = first_batch(trainer)
     assert not inputs["advantages"][~own_of(inputs)].any()
-    for row in columns_of(tmp_path):
+    taught = [row for row in columns_of(tmp_path) if row["solution"] or row["feedback"]]
+    assert len(taught) > 8
+    for row in taught:
         credit = [value for value, own in zip(row["R"], row["own"], strict=True) if own]
         # TRL shuffles the batch: find the rollout by its tokens.
         width = len(row["token_ids"])
@@ -242,14 +246,15 @@ def test_diagnostics_and_metrics_sum_over_own_tokens(tmp_path):
     first_batch(trainer)
     path = next((tmp_path / "credit").glob("*.parquet"))
     found = diagnose(read_rollouts(path))
-    assert found["counts"]["measured"] == 16
+    rows = [row for row in columns_of(tmp_path) if row["solution"] or row["feedback"]]
+    assert found["counts"]["measured"] == len(rows) > 8
     assert "odd" not in found["counts"]
-    sums = [sum(v for v, own in zip(row["r"], row["own"], strict=True) if own) for row in columns_of(tmp_path)]
+    sums = [sum(v for v, own in zip(row["r"], row["own"], strict=True) if own) for row in rows]
     assert [r["pmi"] for r in found["responses"]] == pytest.approx(sums)
-    assert [r["tokens"] for r in found["responses"]] == [sum(row["own"]) for row in columns_of(tmp_path)]
+    assert [r["tokens"] for r in found["responses"]] == [sum(row["own"]) for row in rows]
     logged = trainer._metrics["train"]
-    assert logged["credit/pmi"] == [pytest.approx(sum(sums) / 16, rel=1e-4)]
-    own_tokens = sum(sum(row["own"]) for row in columns_of(tmp_path))
+    assert logged["credit/pmi"] == [pytest.approx(sum(sums) / len(rows), rel=1e-4)]
+    own_tokens = sum(sum(row["own"]) for row in rows)
     assert logged["credit/r"] == [pytest.approx(sum(sums) / own_tokens, rel=1e-4)]
 
 
@@ -268,8 +273,7 @@ def test_measures_by_hand():
     }
     found = measure(rollout, bearing=[False, True, False, False, True], first_error=3)
     assert (found.tokens, found.pmi, found.G, found.R, found.credit) == (3, 2.5, -6.0, 5.0, 7.0)
-    assert found.S == pytest.approx(1.1)
-    assert found.weight_gap == pytest.approx(-0.5)
+    assert (found.S, found.weight_gap) == (pytest.approx(1.1), pytest.approx(-0.5))
     assert (found.generic_credit, found.generic_tokens) == (2.0, 1)
     assert (found.bearing_credit, found.bearing_tokens) == (4.0, 1)
     assert found.auroc_bearing["r"] == 1.0
@@ -324,7 +328,7 @@ def test_two_steps_with_tool_calls(tmp_path, family, options):
     assert len(logs) == 2
     for log in logs:
         assert log["tools/call_frequency"] > 0.75
-        assert log["tools/failure_frequency"] == 0
+        assert log["tools/failure_frequency"] < 0.2  # the model's own attempts are no words of the tool
         assert math.isfinite(log["grad_norm"])
         assert log["grad_norm"] > 0
         assert 0 < log["credit/success"] < 1
