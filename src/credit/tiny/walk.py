@@ -1,8 +1,8 @@
-"""The route family as an environment: the same walks, with a map that can be asked one step at a time.
+"""The route family as an environment: the same prompts, a second try after a wrong answer, and a map to ask.
 
-The model calls a tool by ending its turn with `go s1 north` or with `answer s7`. The latter is what it says anyway, so
-an answer without any look-up is graded too. All words, also those of the tool's replies, are in the vocabulary, and
-tool replies come as user turns: neither the base model nor its tokenizer changes.
+The model calls a tool by ending its turn with `answer s7`, which is how it answers anyway, or with `go s1 north`, which
+it has never done. All words, also those of the tools' replies, are in the vocabulary, and replies come as user turns:
+neither the base model nor its vocabulary changes.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from credit.tiny.families import route
 from credit.tiny.families.base import split_words
 from credit.tiny.task import TinyTask
 
-SYSTEM = f"{route.SYSTEM} use the tool : go s0 north ."
-
 TOOLS = ("go", "answer")
+TRIES = 2
 
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
@@ -49,11 +48,8 @@ RESPONSE_TEMPLATE = {
 
 
 def rows(split: str, limit: int | None = None, seed: int = 0) -> list[Row]:
-    """Return rows of the route family, told of the tool."""
-    return [
-        {**row, "prompt": [{"role": "system", "content": SYSTEM}, *row["prompt"][1:]]}
-        for row in TinyTask(seed, ("route",)).rows(split, limit)
-    ]
+    """Return rows of the route family, as they are: the base knows no words for tools, and stumbles over them."""
+    return TinyTask(seed, ("route",)).rows(split, limit)
 
 
 def with_tools(tokenizer: Any) -> Any:
@@ -73,11 +69,11 @@ class RouteWalk:
         self.feedback: str | None = None
         self._meta: dict[str, Any] = {}
         self._asked: list[tuple[str, str]] = []
-        self._answer: str | None = None
+        self._answers: list[str] = []
 
     def reset(self, *, meta: str, **row: Any) -> None:
         """Start the walk of a row."""
-        self.feedback, self._asked, self._answer = None, [], None
+        self.feedback, self._asked, self._answers = None, [], []
         self._meta = json.loads(meta)
 
     def go(self, words: str) -> str:
@@ -96,36 +92,34 @@ class RouteWalk:
         return route.LEADS[said[0], said[1]]
 
     def answer(self, words: str) -> str:
-        """Say where the walk ends. The first answer counts.
+        """Say where the walk ends. There is a second try, and no third.
 
         Args:
             words: A place, like `s7`.
 
         Returns:
-            That it was noted.
+            Whether it is right.
         """
         said = split_words(words)
         if len(said) != 1 or said[0] not in route.PLACES:
             raise ValueError("write answer and a place")
-        self._answer = self._answer or said[0]
-        return "noted"
+        self._answers.append(said[0])
+        return f"{said[0]} is the place reached" if said[0] == self._goal else f"{said[0]} is wrong , write the walk"
 
     def get_reward(self) -> float:
-        """Return 1 for the right place, and set `feedback` otherwise."""
+        """Return 1 when one of the tries was right; set `feedback` otherwise."""
         self.feedback = self._fault()
         return float(self.feedback is None)
 
+    @property
+    def _goal(self) -> str:
+        return self._meta["places"][-1]
+
     def _fault(self) -> str | None:
-        places = self._meta["places"]
-        if self._answer == places[-1]:
+        tries = self._answers[:TRIES]
+        if self._goal in tries:
             return None
-        edges = zip([self._meta["start"], *places], self._meta["directions"], strict=False)
-        for step, edge in enumerate(edges, start=1):
-            if edge not in self._asked:
-                missing = f"use the tool at step {step}"
-                break
-        else:
-            missing = "the answer is not the place reached"
-        return (
-            f"write answer and a place , {missing}" if self._answer is None else f"{self._answer} is wrong , {missing}"
-        )
+        said = f"{tries[-1]} is wrong" if tries else "write answer and a place"
+        edges = zip([self._meta["start"], *self._meta["places"]], self._meta["directions"], strict=False)
+        unknown = next((step for step, edge in enumerate(edges, start=1) if edge not in self._asked), None)
+        return f"{said} , use the tool at step {unknown}" if unknown else f"{said} , write the walk"
