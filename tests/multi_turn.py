@@ -61,18 +61,21 @@ def tool_tokenizer():
     return tokenizer
 
 
-def make_tool_trainer(folder, family="qwen3", script=None, environment=Lookup, model=None, **options) -> CreditTrainer:
+def make_tool_trainer(
+    folder, family="qwen3", script=None, environment=Lookup, tools=None, reward_funcs=None, model=None, **options
+) -> CreditTrainer:
     """A trainer whose model calls the tool as `script` says: (prompt words, row) -> words of the turn, or None."""
     Lookup.made = 0
     tokenizer = tool_tokenizer()
     trainer = CreditTrainer(
         model or make_model(family),
-        None,
+        reward_funcs,
         make_config(
             folder, **{"max_completion_length": 24, "credit_log_steps": 1, "credit_log_rollouts": 16, **options}
         ),
         train_dataset=make_dataset(),
         processing_class=tokenizer,
+        tools=tools,
         environment_factory=environment,
     )
     script, real = script or calls, trainer._generate_single_turn

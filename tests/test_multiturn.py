@@ -364,3 +364,25 @@ def test_what_would_be_rendered_or_heard_wrongly_is_refused(tmp_path):
         make_tool_trainer(tmp_path, environment={"a": Lookup, "b": Talkative})
     with pytest.raises(ValueError, match=r"Talkative\.feedback is a method"):
         first_batch(make_tool_trainer(tmp_path, environment=Talkative))
+
+
+def test_plain_tools_work_like_those_of_environments(tmp_path):
+    def look(word: str) -> str:
+        """Look a word up.
+
+        Args:
+            word: The word.
+        """
+        return f"{word} w9"
+
+    def grade(completions, **columns):
+        return [(float(c[-1]["role"] == "assistant" and i % 2), "missing w1") for i, c in enumerate(completions)]
+
+    trainer = make_tool_trainer(tmp_path, environment=None, tools=[look], reward_funcs=grade, script=by_hand)
+    fit(trainer)
+    assert history(trainer)[0]["credit/no_teacher"] == 0
+    row = next(row for row in columns_of(tmp_path) if row["row"] == 0)
+    assert row["completion"] == "w2 w5 w5 w9 w6 w6 w9 w4 w4"
+    assert row["own"].count(False) == 10
+    assert row["feedback"] is None
+    assert row["solution"] == "w8"
