@@ -198,8 +198,9 @@ def test_rewards_to_go_match_a_plain_loop(gamma):
     expected = torch.zeros_like(reward)
     for b in range(reward.shape[0]):
         for t in range(reward.shape[1]):
-            later = [gamma ** (u - t) * reward[b, u] for u in range(t, reward.shape[1]) if mask[b, u]]
-            expected[b, t] = sum(later) if mask[b, t] else 0.0
+            # Time is counted in masked tokens: row 0 has a tool's token in the middle.
+            later = [reward[b, u] for u in range(t, reward.shape[1]) if mask[b, u]]
+            expected[b, t] = sum(gamma**k * value for k, value in enumerate(later)) if mask[b, t] else 0.0
     assert_close(rewards_to_go(reward, mask, gamma), expected, **EXACT)
 
 

@@ -6,6 +6,7 @@ the answer. The contrast view of a rollout is the same call with the prompt of a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -94,6 +95,33 @@ def completion_text(completion: str | Messages) -> str:
     if isinstance(completion, str):
         return completion
     return "\n\n".join(str(m.get("content") or "") for m in completion if m.get("role") == "assistant").strip()
+
+
+def transcript(completion: str | Messages) -> str:
+    """Return a response as a reader would want it shown: what was said, each tool call, and what the tool answered.
+
+    This is what a solution looks like. Without tools it is `completion_text`. Reasoning that a parser has set apart
+    comes back between `<think>` marks, for `strip_thinking` to decide about.
+    """
+    if isinstance(completion, str):
+        return completion
+    parts: list[str] = []
+    for message in completion:
+        content = str(message.get("content") or "").strip()
+        if message.get("role") == "tool":
+            parts.append(f"[result of {message.get('name') or 'tool'}] {content}")
+            continue
+        if message.get("reasoning_content"):
+            parts.append(f"<think>{message['reasoning_content']}</think>")
+        parts.append(content)
+        parts += [_call(call.get("function") or call) for call in message.get("tool_calls") or []]
+    return "\n\n".join(part for part in parts if part).strip()
+
+
+def _call(function: dict[str, Any]) -> str:
+    arguments = function.get("arguments")
+    written = arguments if isinstance(arguments, str) else json.dumps(arguments or {}, ensure_ascii=False, default=str)
+    return f"[call] {function.get('name')} {written}"
 
 
 def choose_context(

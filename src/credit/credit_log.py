@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 TOKEN_COLUMNS = ("logp_student", "logp_teacher", "logp_teacher_nofeedback", "r", "S", "G", "R")
-"""Per-token numbers in nats; NaN where a quantity does not exist (no teacher, no negative, a live teacher)."""
+"""Per-token numbers in nats; NaN where a quantity does not exist (a tool's token, no teacher, no negative, a live
+teacher)."""
 
 
 def write_token_credit(path: Path, rollouts: list[dict[str, Any]]) -> None:
@@ -14,7 +15,8 @@ def write_token_credit(path: Path, rollouts: list[dict[str, Any]]) -> None:
 
     Each holds `step`, `row`, `group`, `prompt` (kept as JSON text if it is a message list), `completion`, `score`,
     `solution`, `feedback`, `negatives` (texts of x'), `tokens`, `token_ids`, `ends` (where each token ends in
-    `completion`, in characters; None when the tokens do not spell it), and the lists named in `TOKEN_COLUMNS`.
+    `completion`, in characters; None when the tokens do not spell it), `own` (which tokens the model wrote; the others
+    are what tools answered, and earn no credit), and the lists named in `TOKEN_COLUMNS`.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -31,6 +33,7 @@ def write_token_credit(path: Path, rollouts: list[dict[str, Any]]) -> None:
             ("tokens", pa.list_(pa.string())),
             ("token_ids", pa.list_(pa.int64())),
             ("ends", pa.list_(pa.int64())),
+            ("own", pa.list_(pa.bool_())),
         ]
         + [(name, pa.list_(pa.float32())) for name in TOKEN_COLUMNS]
     )

@@ -61,6 +61,23 @@ class AsyncFeedbackReward(FeedbackReward):
         return self._split(await self.function(**kwargs))
 
 
+def environment_feedback(environment: Any) -> str | None:
+    """Return what an environment says about the rollout it has just seen: its attribute `feedback`, if it has one.
+
+    Raises:
+        ValueError: it is a method, which TRL would have offered to the model as a tool, or no text.
+    """
+    said = getattr(environment, "feedback", None)
+    if said is None or isinstance(said, str):
+        return said
+    reason = (
+        "a method, and TRL offers every public method to the model as a tool. Make it an attribute or a property"
+        if callable(said)
+        else f"{type(said).__name__}, not text. Set a string, or None"
+    )
+    raise ValueError(f"{type(environment).__name__}.feedback is {reason}.")
+
+
 def merge_feedback(columns: Sequence[Sequence[str | None]], count: int) -> list[str | None]:
     """Join what several sources said about each of `count` completions, in order; None where all were silent."""
     rows = zip(*columns, strict=True) if columns else [() for _ in range(count)]

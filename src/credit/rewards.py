@@ -143,12 +143,15 @@ def contrastive_teacher(
 def rewards_to_go(
     reward_BT: Float[Tensor, "B T"], mask_BT: Bool[Tensor, "B T"], gamma: float = 1.0
 ) -> Float[Tensor, "B T"]:
-    """Return sum_{u >= t} gamma^(u-t) R_u over the masked tokens, 0 elsewhere (derived: gradient of E[sum R])."""
+    """Return sum_{u >= t} gamma^(u-t) R_u over the masked tokens, 0 elsewhere (derived: gradient of E[sum R]).
+
+    Time is counted in masked tokens: a long tool output between two turns discounts nothing.
+    """
     reward_BT = reward_BT.masked_fill(~mask_BT, 0.0)
     running = reward_BT.new_zeros(reward_BT.shape[0])
     columns: list[Tensor] = []
     for t in range(reward_BT.shape[1] - 1, -1, -1):
-        running = reward_BT[:, t] + gamma * running
+        running = torch.where(mask_BT[:, t], reward_BT[:, t] + gamma * running, running)
         columns.append(running)
     result = torch.stack(columns[::-1], dim=1) if columns else reward_BT
     return result.masked_fill(~mask_BT, 0.0)

@@ -26,6 +26,11 @@ def refuse_unsupported(trainer: Any, student: Any) -> None:
             "the full vocabulary.",
         ),
         (
+            len(trainer.environment_factories or {}) > 1,
+            "several environments in one run are not supported yet: a view would be rendered with the tools of another "
+            "rollout's environment. Use one environment class that looks at the row in `reset`.",
+        ),
+        (
             dropout,
             "the model has dropout, and teachers score while it trains. Set disable_dropout=True, and "
             "attention_dropout=0 in model_init_kwargs.",

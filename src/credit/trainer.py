@@ -10,7 +10,8 @@ Deviations from the paper, as far as it is known second-hand:
 * how lambda enters the JSD, whose support is used, and what happens to the tail are options with defaults of ours;
 * the loss is the mean over those response tokens of the generation batch that have a teacher;
 * the EMA teacher moves once per generation batch;
-* student and teachers share the sampling temperature.
+* student and teachers share the sampling temperature;
+* what tools answer is part of every view, and earns nothing (`docs/multiturn.md`).
 
 Evaluation inside the trainer (`eval_strategy`) draws no teacher: `eval_loss` is GRPO's, read `eval_reward` instead.
 The `advantage` column of TRL's completion table stays the group advantage; token credit is in `credit/`.
@@ -31,11 +32,11 @@ from transformers import TrainerCallback
 
 from credit import _trl
 from credit.config import CreditConfig
-from credit.context import DEFAULT_TEMPLATE, TeacherTemplate, completion_text, strip_thinking
+from credit.context import DEFAULT_TEMPLATE, TeacherTemplate, completion_text, strip_thinking, transcript
 from credit.credit_log import TOKEN_COLUMNS, write_token_credit
 from credit.diagnostics.offsets import token_ends
 from credit.diagnostics.sampled import token_metrics
-from credit.feedback import AsyncFeedbackReward, FeedbackReward, merge_feedback
+from credit.feedback import AsyncFeedbackReward, FeedbackReward, environment_feedback, merge_feedback
 from credit.health import COUNTED, IdleWatch, counts
 from credit.kernel import Views, token_credit, token_logps, vocabulary_loss
 from credit.methods import get_method
@@ -158,7 +159,7 @@ class CreditTrainer(_trl.GRPOTrainer):
             scores[rewards_per_func.isnan().all(dim=1)] = -torch.inf  # unscorable is never a success
             said = [source.feedback for source in self._sources]
             if self.environments:
-                said.append([getattr(e, "feedback", None) for e in self.environments])
+                said.append([environment_feedback(e) for e in self.environments])
             self._graded = Graded(prompts, completions, merge_feedback(said, len(prompts)), scores.tolist())
         return rewards_per_func
 
@@ -198,7 +199,7 @@ class CreditTrainer(_trl.GRPOTrainer):
             self._score_tokens(output, plan, batch, rows, active)
 
     def _gather(self, graded: Graded) -> Batch:
-        texts = [completion_text(c) for c in graded.completions]
+        texts = [transcript(c) for c in graded.completions]
         if self.args.strip_solution_thinking:
             texts = [strip_thinking(text) for text in texts]
         return Batch(
@@ -332,10 +333,16 @@ class CreditTrainer(_trl.GRPOTrainer):
         assert self._graded is not None
         # One rollout of every group before a second of any, so that a file shows many prompts.
         order = sorted(range(len(rows)), key=lambda i: (i % self.group_size, i))
+        own_BT = self._response_mask(output)
         rollouts = []
+
+        def decode(ids: Any) -> str:
+            return self._text.decode(ids, skip_special_tokens=True)
+
         for i in order[: self.args.credit_log_rollouts]:
             ids = output["completion_ids"][i][output["completion_mask"][i].bool()].tolist()
-            text = completion_text(self._graded.completions[i])
+            # With tools the text is all that the tokens say: a conversation has no other text they would spell.
+            text = decode(ids) if "tool_mask" in output else completion_text(self._graded.completions[i])
             rollouts.append(
                 {
                     "step": self.state.global_step,
@@ -344,7 +351,8 @@ class CreditTrainer(_trl.GRPOTrainer):
                     "completion": text,
                     "token_ids": ids,
                     "tokens": self._text.convert_ids_to_tokens(ids),
-                    "ends": token_ends(ids, lambda x: self._text.decode(x, skip_special_tokens=True), text),
+                    "ends": token_ends(ids, decode, text),
+                    "own": own_BT[i, : len(ids)].tolist(),
                     **describe(plan, batch, i, rows[i]),
                     **{name: credit_BT[name][i, : len(ids)].tolist() for name in TOKEN_COLUMNS},
                 }

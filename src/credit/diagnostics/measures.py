@@ -26,7 +26,7 @@ class Measures:
     """One response with a teacher, in nats where a unit is needed.
 
     Attributes:
-        tokens: response tokens T.
+        tokens: response tokens T that the model wrote; what tools answered is in no number.
         pmi: sum of r, the pointwise mutual information of response and feedback as this student and teacher see it.
         S, G, R: sums over the response; S and G are None without a negative.
         weight_gap: sum of log p - log p_T0, what teacher weights of their own take from the pMI; None when not scored.
@@ -59,36 +59,39 @@ def measure(
 
     Args:
         rollout: lists `r`, `R` and, where they exist, `S`, `G`, `logp_student`, `logp_teacher_nofeedback`: one number
-            per token of `token_ids` (or `tokens`). A list of NaN is a quantity that does not exist.
+            per token of `token_ids` (or `tokens`). A list of NaN is a quantity that does not exist. Where a list `own`
+            says a token is not the model's own, its numbers are not looked at.
         bearing: which tokens carry the task's answer, where the task knows.
         first_error: the first wrong token, where the task knows and there is one.
 
     Raises:
-        OddRollout: the response is empty, a list has another length, or a number is missing in the middle.
+        OddRollout: the response is empty or all tool output, a list has another length, or a number is missing in the
+            middle of the model's own tokens.
     """
     size = len(rollout.get("token_ids") or rollout.get("tokens") or rollout.get("r") or [])
     if size == 0:
         raise OddRollout("it has neither tokens nor r" if rollout.get("completion") else "the response is empty")
     if rollout.get("r") is None:
         raise OddRollout("it has no r (a response without a teacher has a list of NaN)")
-    r = column(rollout, "r", size)
+    own = _own(rollout, size)
+    r = column(rollout, "r", size, own)
     if r is None:
         return None
-    credit = column(rollout, "R", size)
+    credit = column(rollout, "R", size, own)
     if credit is None:
         raise OddRollout("there is r but no R")
-    specific, generic = column(rollout, "S", size), column(rollout, "G", size)
-    student, prior = column(rollout, "logp_student", size), column(rollout, "logp_teacher_nofeedback", size)
-    teacher = column(rollout, "logp_teacher", size)
+    specific, generic = column(rollout, "S", size, own), column(rollout, "G", size, own)
+    student, prior = column(rollout, "logp_student", size, own), column(rollout, "logp_teacher_nofeedback", size, own)
+    teacher = column(rollout, "logp_teacher", size, own)
     if student is not None and teacher is not None and not np.allclose(teacher - student, r, rtol=1e-3, atol=1e-3):
         raise OddRollout("r is not logp_teacher - logp_student")
     found = {"r": r, "S": specific, "R": credit}
     is_generic = None if specific is None else np.abs(specific) <= GENERIC_NATS
-    marked = None if bearing is None else np.asarray(bearing, dtype=bool)
-    at_error = None if first_error is None else np.arange(size) == first_error
+    marked = None if bearing is None else np.asarray(bearing, dtype=bool)[own]
+    at_error = None if first_error is None else (np.arange(size) == first_error)[own]
     sizes = np.abs(credit)
     return Measures(
-        tokens=size,
+        tokens=int(own.sum()),
         pmi=float(r.sum()),
         S=None if specific is None else float(specific.sum()),
         G=None if generic is None else float(generic.sum()),
@@ -104,11 +107,24 @@ def measure(
     )
 
 
-def column(rollout: Mapping[str, Any], name: str, size: int) -> np.ndarray | None:
-    """Return a column as float64, or None when it does not exist for this rollout.
+def _own(rollout: Mapping[str, Any], size: int) -> np.ndarray:
+    """Return which tokens the model wrote: all, unless a list says otherwise."""
+    marks = rollout.get("own")
+    if marks is None:
+        return np.ones(size, dtype=bool)
+    if len(marks) != size:
+        raise OddRollout(f"own has {len(marks)} values for {size} tokens")
+    own = np.asarray(marks, dtype=bool)
+    if not own.any():
+        raise OddRollout("none of its tokens is the model's own")
+    return own
+
+
+def column(rollout: Mapping[str, Any], name: str, size: int, own: np.ndarray) -> np.ndarray | None:
+    """Return a column at the model's own tokens as float64, or None when it does not exist for this rollout.
 
     Raises:
-        OddRollout: it has another length than the response, or some of its numbers are not finite.
+        OddRollout: it has another length than the response, or some of these numbers are not finite.
     """
     values = rollout.get(name)
     if values is None:
@@ -121,16 +137,16 @@ def column(rollout: Mapping[str, Any], name: str, size: int) -> np.ndarray | Non
         raise OddRollout(f"{name} holds something that is no number") from None
     if array.ndim != 1:
         raise OddRollout(f"{name} holds lists, not numbers")
-    missing = ~np.isfinite(array)
-    if np.isnan(array).all():
+    if np.isnan(array[own]).all():
         return None
+    missing = own & ~np.isfinite(array)
     if missing.any():
         first = int(missing.argmax())
         raise OddRollout(
             f"{name} is not a finite number at {int(missing.sum())} of {size} tokens (the first is token {first + 1}: "
             f"{array[first]})"
         )
-    return array
+    return array[own]
 
 
 def auroc(score: np.ndarray | None, positive: np.ndarray | None) -> float | None:

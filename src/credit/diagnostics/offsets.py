@@ -9,7 +9,7 @@ def token_ends(ids: Sequence[int], decode: Callable[[Sequence[int]], str], text:
     """Return the end of every token in `text`, in characters; None when the tokens do not spell `text`.
 
     Decodes a few tokens at a time: what a token adds depends on its left neighbours (spaces, parts of a character).
-    A token that completes nothing yet ends where the one before it ends.
+    A token that completes nothing yet, or is not shown, ends where the one before it ends.
     """
     ends: list[int] = []
     total, start, done = 0, 0, 0
@@ -17,7 +17,8 @@ def token_ends(ids: Sequence[int], decode: Callable[[Sequence[int]], str], text:
         before, after = decode(ids[start:done]), decode(ids[start : i + 1])
         if not after.endswith("\ufffd"):
             total += len(after) - len(before)
-            start, done = done, i + 1
+            # The left neighbour is the last token that wrote something: a mark between two turns is none.
+            start, done = (done if len(after) > len(before) else start), i + 1
         ends.append(total)
     return ends if total == len(text) else None
 

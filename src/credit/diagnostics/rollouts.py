@@ -198,5 +198,6 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "token_ids": (_list_of(_is_id), "a list of token ids"),
     "tokens": (_list_of(_is_text), "a list of texts"),
     "ends": (_list_of(_is_id), "a list of places in the text"),
+    "own": (_list_of(lambda v: isinstance(v, bool)), "a list of true and false"),
     **{name: (_list_of(lambda v: v is None or _is_number(v)), "a list of numbers") for name in TOKEN_COLUMNS},
 }

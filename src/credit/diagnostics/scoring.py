@@ -107,11 +107,19 @@ def score_rollouts(
                 f"{rollouts.where(index)}: token id {max(response)} is outside the model's vocabulary ({vocabulary}). "
                 "Was it written with another tokenizer? Drop token_ids to tokenise the text again."
             )
+    own = [
+        _own(row, response, rollouts.where(i)) for i, (row, response) in enumerate(zip(rollouts.rows, ids, strict=True))
+    ]
+    if not all(map(all, own)) and "tools" not in template_options:
+        problems.append(
+            f"{rollouts.name} holds what tools answered, but no tools are described in the prompts: pass them in "
+            "template_options to score what the model read."
+        )
     scorer = _Scorer(student_model, teacher_model, tokenizer, options, lam)
     rows = []
     for start in range(0, len(texts), BATCH):
         part = [i for i in range(start, min(start + BATCH, len(texts))) if ids[i]]
-        columns = scorer.columns(part, plan, plain, ids) if part else {}
+        columns = scorer.columns(part, plan, plain, ids, own) if part else {}
         for i in range(start, min(start + BATCH, len(texts))):
             place = part.index(i) if i in part else None
             rows.append(
@@ -121,6 +129,7 @@ def score_rollouts(
                     "prompt": batch.prompts[i],
                     "row": i,
                     "token_ids": ids[i],
+                    "own": own[i],
                     "tokens": tokenizer.convert_ids_to_tokens(ids[i]),
                     "ends": token_ends(ids[i], lambda x: tokenizer.decode(x, skip_special_tokens=True), texts[i]),
                     **{n: [] if place is None else columns[n][place][: len(ids[i])].tolist() for n in TOKEN_COLUMNS},
@@ -147,21 +156,25 @@ class _Scorer:
         floor, chunk = options.contrast_floor, options.chunk_tokens
         self.loss = LossOptions("reverse_kl", 0.5, "target", None, "exact", floor, chunk)
 
-    def columns(self, part: list[int], plan: Plan, plain: list[list[int]], ids: list[list[int]]) -> dict[str, Tensor]:
+    def columns(
+        self, part: list[int], plan: Plan, plain: list[list[int]], ids: list[list[int]], own: list[list[bool]]
+    ) -> dict[str, Tensor]:
         device = next(self.student.parameters()).device
         width = max(len(ids[i]) for i in part)
         ids_BT = torch.full((len(part), width), self.tokenizer.pad_token_id, device=device)
         mask_BT = torch.zeros_like(ids_BT)
+        own_BT = torch.zeros_like(ids_BT, dtype=torch.bool)
         for place, i in enumerate(part):
             ids_BT[place, : len(ids[i])] = torch.tensor(ids[i], device=device)
             mask_BT[place, : len(ids[i])] = 1
+            own_BT[place, : len(ids[i])] = torch.tensor(own[i], device=device)
 
         def hidden(model: Any, views: list[list[int]]) -> Tensor:
             pad = self.tokenizer.pad_token_id
             return response_hidden(model, [views[i] for i in part], ids_BT, mask_BT, pad, len(part))
 
         has_teacher = torch.tensor([any(plan.contexts[i]) for i in part], device=device)
-        where = mask_BT.bool() & has_teacher.unsqueeze(1)
+        where = own_BT & has_teacher.unsqueeze(1)
         labels_N = ids_BT[where]
         views = Views(teacher_ND=hidden(self.teacher, plan.own)[where], lam=self.lam)
         if plan.negatives is not None:
@@ -197,6 +210,19 @@ def _response_ids(row: Mapping[str, Any], tokenizer: Any) -> list[int]:
     if row.get("token_ids") is not None:
         return [int(i) for i in row["token_ids"]]
     return tokenizer(row["completion"], add_special_tokens=False)["input_ids"] if row["completion"] else []
+
+
+def _own(row: Mapping[str, Any], response: list[int], where: str) -> list[bool]:
+    """Return which tokens the model wrote: all, unless the row says otherwise."""
+    marks = row.get("own")
+    if marks is None:
+        return [True] * len(response)
+    if len(marks) != len(response):
+        raise ValueError(
+            f"{where}: field 'own' has {len(marks)} values for {len(response)} tokens. It needs one for "
+            "each of token_ids."
+        )
+    return [bool(mark) for mark in marks]
 
 
 def _batch(rollouts: Rollouts, texts: Sequence[str], options: ScoreOptions) -> Batch:

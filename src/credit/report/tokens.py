@@ -36,7 +36,7 @@ _BYTES = _byte_letters()
 
 @dataclass(frozen=True)
 class Token:
-    """One token: its text, its tone ("up", "down" or "gap") and strength from 0 to 1, all its numbers."""
+    """One token: its text, its tone ("up", "down", "gap" or "tool") and strength from 0 to 1, all its numbers."""
 
     text: str
     tone: str
@@ -58,6 +58,7 @@ class Response:
     tokens: list[Token]
     total: int
     valued: int
+    foreign: int
     sums: str
     spaced: bool
 
@@ -108,6 +109,7 @@ def token_text(token: str, byte_level: bool) -> str:
 def _response(row: dict[str, Any], limit: float, byte_level: bool) -> Response:
     tokens = _tokens(row)
     columns = {name: _numbers(row, name, len(tokens)) for name in TOKEN_COLUMNS}
+    own = _own(row, len(tokens))
     ids = [*_list(row, "token_ids"), *[None] * len(tokens)]
     shown = []
     for i, raw in enumerate(tokens[:TOKENS]):
@@ -115,7 +117,10 @@ def _response(row: dict[str, Any], limit: float, byte_level: bool) -> Response:
         numbers = tuple(show(values[name]) for name in LABELS)
         lines = [f"token {i + 1} of {len(tokens)}: {visible(raw)} (id {GAP if ids[i] is None else ids[i]})"]
         lines += [f"{label} {text}" for label, text in zip(LABELS.values(), numbers, strict=True)]
-        shown.append(Token(token_text(raw, byte_level), *_colour(values["R"], limit), "\n".join(lines), numbers))
+        if not own[i]:
+            lines.insert(1, "what a tool answered: not the model's own")
+        tone = _colour(values["R"], limit) if own[i] else ("tool", "0")
+        shown.append(Token(token_text(raw, byte_level), *tone, "\n".join(lines), numbers))
     return Response(
         prompt=messages(row.get("prompt")),
         completion=visible(row.get("completion")),
@@ -125,8 +130,9 @@ def _response(row: dict[str, Any], limit: float, byte_level: bool) -> Response:
         negatives=[messages(text) for text in _list(row, "negatives")],
         tokens=shown,
         total=len(tokens),
-        valued=sum(value is not None for value in columns["R"]),
-        sums=_sums(columns),
+        valued=sum(value is not None and mine for value, mine in zip(columns["R"], own, strict=True)),
+        foreign=own.count(False),
+        sums=_sums(columns, own),
         # Word-level vocabularies write no spaces; everyone else's tokens bring their own.
         spaced=not any(mark in token for token in tokens for mark in "ĠĊ▁ "),
     )
@@ -138,12 +144,12 @@ def _colour(value: float | None, limit: float) -> tuple[str, str]:
     return "up" if value >= 0 else "down", f"{min(1.0, abs(value) / limit):.2f}"
 
 
-def _sums(columns: dict[str, list[float | None]]) -> str:
-    """Sums over the response; a sum with a gap in it is not a sum."""
+def _sums(columns: dict[str, list[float | None]], own: list[bool]) -> str:
+    """Sums over the model's own tokens; a sum with a gap in it is not a sum."""
     parts = []
     for name in ("r", "R"):
-        present = [value for value in columns[name] if value is not None]
-        if present and len(present) == len(columns[name]):
+        present = [value for value, mine in zip(columns[name], own, strict=True) if mine and value is not None]
+        if present and len(present) == sum(own):
             parts.append(f"sum of {name} {show(sum(present), sign=True)}")
     return ", ".join(parts)
 
@@ -159,6 +165,11 @@ def _tokens(row: dict[str, Any]) -> list[str]:
 
 def _credit(row: dict[str, Any]) -> list[float | None]:
     return _numbers(row, "R", len(_tokens(row)))
+
+
+def _own(row: dict[str, Any], length: int) -> list[bool]:
+    """Which tokens the model wrote: all, unless the file says otherwise."""
+    return [mark is not False for mark in (_list(row, "own") + [None] * length)[:length]]
 
 
 def _numbers(row: dict[str, Any], name: str, length: int) -> list[float | None]:
