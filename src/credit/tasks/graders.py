@@ -30,14 +30,23 @@ LONGEST_NUMBER = 100
 
 def final_answer(completion: str) -> str:
     r"""Return the last `<answer>`, else `\boxed{}`, else what follows "answer:" or "answer is", else the last line."""
-    tagged = _TAGGED.findall(completion)
-    if tagged:
-        return tagged[-1].strip()
+    tagged = _tagged(completion)
+    if tagged is not None:
+        return tagged.strip()
     boxed = _boxed(completion)
     if boxed is not None:
         return boxed
     stated = _STATED.findall(completion)
     return stated[-1].strip() if stated else _last_line(completion)
+
+
+def _tagged(text: str) -> str | None:
+    """Return what the last `<answer>` holds, also where none is closed, which often just ends the turn."""
+    tagged = _TAGGED.findall(text)
+    if tagged:
+        return tagged[-1]
+    opened = text.lower().rfind("<answer>")
+    return text[opened + len("<answer>") :] if opened >= 0 else None
 
 
 def _last_line(text: str) -> str:
@@ -113,13 +122,9 @@ def choice(answer: str, completion: str, options: Mapping[str, str] | None = Non
 
 def _candidates(completion: str) -> Iterator[str]:
     """Yield where a choice may be stated, the most explicit first; with an `<answer>` nothing else counts."""
-    tagged = _TAGGED.findall(completion)
-    if tagged:
-        yield tagged[-1]
-        return
-    opened = completion.lower().rfind("<answer>")
-    if opened >= 0:  # the closing tag is forgotten, often because it ends the turn
-        yield completion[opened + len("<answer>") :]
+    tagged = _tagged(completion)
+    if tagged is not None:
+        yield tagged
         return
     boxed = _boxed(completion)
     if boxed is not None:
