@@ -17,6 +17,7 @@ _STATED = re.compile(r"\banswer(?:\s+is)?\s*[:=]?\s*(\S[^\n]*)", flags=re.IGNORE
 _PICKED = re.compile(r"\b(?:option|choice)(?:\s+is)?\s*[:=]?\s*(\S[^\n]*)", flags=re.IGNORECASE)
 _BOXED = re.compile(r"\\boxed\s*\{")
 _WRAPPED = re.compile(r"\\(?:text|textbf|mathrm|mathbf|boxed)\s*\{([^{}]*)\}")
+_DRESS = re.compile(r"\\[()\[\]]|\*\*")  # LaTeX delimiters, bold
 _NUMBER = re.compile(r"([+-]?)([0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)?(\.[0-9]*)?(e[+-]?[0-9]{1,4})?", flags=re.IGNORECASE)
 _OPTION = re.compile(r"^[ \t]*\(?([A-Z])[:.)][ \t]+(\S[^\n]*?)[ \t]*$", flags=re.MULTILINE)
 _NAMED = re.compile(r"(?:the\s+)?(?:correct\s+)?(?:answer|option|choice)(?:\s+is)?\s*:?\s+", flags=re.IGNORECASE)
@@ -65,7 +66,7 @@ def _boxed(text: str) -> str | None:
 
 
 def _normal(text: str) -> str:
-    text = _boxed(text) or text
+    text = _DRESS.sub("", _boxed(text) or text)
     return " ".join(text.split()).strip(" \"'`$*").rstrip(".").strip(" \"'`$*")
 
 
@@ -144,7 +145,7 @@ def _letter(text: str, options: Mapping[str, str] | None) -> str | None:
     named = _option_with(text, options)
     if named is not None:  # before labels are read: an option may be "B. subtilis"
         return named
-    if options and text[1:2] == " " and _same(text[2:], options.get(text[0].upper(), "")):
+    if options and text[1:2] == " " and _same(text[2:].strip("()"), options.get(text[0].upper(), "")):
         return text[0].upper()
     found = _LABELLED.fullmatch(text)
     if found is None:
@@ -170,7 +171,7 @@ def _same(text: str, option: str) -> bool:
 
 def _plain(text: str) -> str:
     """Drop what only dresses a text: emphasis, quotes, dollar signs, LaTeX text commands, a full stop at the end."""
-    text = _WRAPPED.sub(r"\1", text[:2000])
+    text = _DRESS.sub("", _WRAPPED.sub(r"\1", text[:2000]))
     return " ".join(text.split()).strip(" *_`\"'$").rstrip(".").strip(" *_`\"'$")
 
 
