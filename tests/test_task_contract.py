@@ -250,6 +250,8 @@ def test_the_example_of_the_docs_is_a_task(folder, capsys):
     assert "sums train: 512 of 512" in said
     assert "sums test: 64 of 64" in said
     task = get_task("sums:Sums", largest=5)
+    with pytest.raises(ValueError, match="split='validation' is unknown"):
+        task.rows("validation")
     row = task.rows("train", 1)[0]
     assert task.grade(row, "<answer>99</answer>").feedback == "99 is too large."
     assert task.grade(row, "no idea").outcome == "format_error"

@@ -18,7 +18,9 @@ OPTIONS = {"A": "10 mW", "B": "10 MW", "C": "E. coli", "D": "$2.0 \\times 10^4$"
         "<answer>B</answer>", "<answer>\nB\n</answer>", "<ANSWER>b</ANSWER>", "<answer>(B)</answer>",
         "<answer>**B**</answer>", "<answer>B.</answer>", "<answer>B)</answer>", "<answer>[B]</answer>",
         "<answer>B: 10 MW</answer>", "<answer>(b) 10 MW</answer>", "<answer>B - 10 MW</answer>",
-        "<answer>B 10 MW</answer>", "<answer>**B: 10 MW**</answer>", "<answer>10 MW</answer>",
+        "<answer>B 10 MW</answer>", "<answer>B (10 MW)</answer>", "<answer>\\(B\\)</answer>",
+        "<answer>**B** - 10 MW</answer>",
+        "<answer>**B**: 10 MW</answer>", "<answer>**B: 10 MW**</answer>", "<answer>10 MW</answer>",
         "<answer>10 MW.</answer>", "<answer>$B$</answer>", "<answer>\\boxed{B}</answer>",
         "<answer>\\text{B}</answer>", "<answer>`B`</answer>", '<answer>"B"</answer>', "<answer>Option B</answer>",
         "<answer>option (b)</answer>", "<answer>The correct answer is B</answer>", "<answer>Answer: B</answer>",
@@ -74,7 +76,7 @@ def test_options_are_the_last_list_of_the_prompt():
         ("\\boxed{42}", "<answer>42</answer>"), ("1000", "answer: 1,000"), ("1,000", "1000"), ("42", "42.0"),
         ("42.0", "42"), ("-3", "\N{MINUS SIGN}3"), ("0.5", ".5"), ("1e3", "1000"), ("$42$", "42"), ("x", '"x".'),
         ("1234567.5", "1,234,567.50"), ("42", "<think>\\boxed{7}</think> The answer is 42."), ("42", "**42**"),
-        ("12", "<answer>\\boxed{12}</answer>"),
+        ("12", "<answer>\\boxed{12}</answer>"), ("42", "so <answer> 42"), ("42", "\\(42\\)"),
     ],
 )  # fmt: skip
 def test_exact_reads_boxes_and_numbers(answer, text):
@@ -170,7 +172,7 @@ def test_the_same_calls_pass_however_they_are_written(task, row, text):
         '"limit" of "findFrog" must be of type i'),
         (0, call("findFrog", '{"color": "green", "limit": true}'), "wrong_answer", "must be of type integer"),
         (0, call("findFrog", GOOD) * 2, "wrong_answer", "2 calls were made, which is too many."),
-        (1, call("findFrog", GOOD), "wrong_answer", "1 calls were made, which is too few."),
+        (1, call("findFrog", GOOD), "wrong_answer", "1 call was made, which is too few."),
         (0, call("drain", "{}"), "wrong_answer", 'The tool "drain" is not the one to call here'),
         (0, call("findFrog", '{"limit": 2}'), "wrong_answer", '"color" of "findFrog" is missing'),
         (0, call("findFrog", '{"color": "green", "limit": 2, "where": {}}'), "wrong_answer",

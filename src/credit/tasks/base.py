@@ -33,7 +33,10 @@ class Task(Protocol):
     name: str
 
     def rows(self, split: str, limit: int | None = None) -> list[Row]:
-        """Return rows with at least `prompt` (messages) and, where known, `family`; split: train/validation/test."""
+        """Return rows with at least `prompt` (messages) and, where known, `family`; split: train/validation/test.
+
+        A split that is not there is a ValueError.
+        """
         ...
 
     def grade(self, row: Row, completion: str) -> Grade:

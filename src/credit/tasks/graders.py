@@ -17,6 +17,7 @@ _STATED = re.compile(r"\banswer(?:\s+is)?\s*[:=]?\s*(\S[^\n]*)", flags=re.IGNORE
 _PICKED = re.compile(r"\b(?:option|choice)(?:\s+is)?\s*[:=]?\s*(\S[^\n]*)", flags=re.IGNORECASE)
 _BOXED = re.compile(r"\\boxed\s*\{")
 _WRAPPED = re.compile(r"\\(?:text|textbf|mathrm|mathbf|boxed)\s*\{([^{}]*)\}")
+_DRESS = re.compile(r"\\[()\[\]]|\*\*")  # LaTeX delimiters, bold
 _NUMBER = re.compile(r"([+-]?)([0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)?(\.[0-9]*)?(e[+-]?[0-9]{1,4})?", flags=re.IGNORECASE)
 _OPTION = re.compile(r"^[ \t]*\(?([A-Z])[:.)][ \t]+(\S[^\n]*?)[ \t]*$", flags=re.MULTILINE)
 _NAMED = re.compile(r"(?:the\s+)?(?:correct\s+)?(?:answer|option|choice)(?:\s+is)?\s*:?\s+", flags=re.IGNORECASE)
@@ -30,14 +31,23 @@ LONGEST_NUMBER = 100
 
 def final_answer(completion: str) -> str:
     r"""Return the last `<answer>`, else `\boxed{}`, else what follows "answer:" or "answer is", else the last line."""
-    tagged = _TAGGED.findall(completion)
-    if tagged:
-        return tagged[-1].strip()
+    tagged = _tagged(completion)
+    if tagged is not None:
+        return tagged.strip()
     boxed = _boxed(completion)
     if boxed is not None:
         return boxed
     stated = _STATED.findall(completion)
     return stated[-1].strip() if stated else _last_line(completion)
+
+
+def _tagged(text: str) -> str | None:
+    """Return what the last `<answer>` holds, also where none is closed, which often just ends the turn."""
+    tagged = _TAGGED.findall(text)
+    if tagged:
+        return tagged[-1]
+    opened = text.lower().rfind("<answer>")
+    return text[opened + len("<answer>") :] if opened >= 0 else None
 
 
 def _last_line(text: str) -> str:
@@ -56,7 +66,7 @@ def _boxed(text: str) -> str | None:
 
 
 def _normal(text: str) -> str:
-    text = _boxed(text) or text
+    text = _DRESS.sub("", _boxed(text) or text)
     return " ".join(text.split()).strip(" \"'`$*").rstrip(".").strip(" \"'`$*")
 
 
@@ -113,13 +123,9 @@ def choice(answer: str, completion: str, options: Mapping[str, str] | None = Non
 
 def _candidates(completion: str) -> Iterator[str]:
     """Yield where a choice may be stated, the most explicit first; with an `<answer>` nothing else counts."""
-    tagged = _TAGGED.findall(completion)
-    if tagged:
-        yield tagged[-1]
-        return
-    opened = completion.lower().rfind("<answer>")
-    if opened >= 0:  # the closing tag is forgotten, often because it ends the turn
-        yield completion[opened + len("<answer>") :]
+    tagged = _tagged(completion)
+    if tagged is not None:
+        yield tagged
         return
     boxed = _boxed(completion)
     if boxed is not None:
@@ -139,7 +145,7 @@ def _letter(text: str, options: Mapping[str, str] | None) -> str | None:
     named = _option_with(text, options)
     if named is not None:  # before labels are read: an option may be "B. subtilis"
         return named
-    if options and text[1:2] == " " and _same(text[2:], options.get(text[0].upper(), "")):
+    if options and text[1:2] == " " and _same(text[2:].strip("()"), options.get(text[0].upper(), "")):
         return text[0].upper()
     found = _LABELLED.fullmatch(text)
     if found is None:
@@ -165,7 +171,7 @@ def _same(text: str, option: str) -> bool:
 
 def _plain(text: str) -> str:
     """Drop what only dresses a text: emphasis, quotes, dollar signs, LaTeX text commands, a full stop at the end."""
-    text = _WRAPPED.sub(r"\1", text[:2000])
+    text = _DRESS.sub("", _WRAPPED.sub(r"\1", text[:2000]))
     return " ".join(text.split()).strip(" *_`\"'$").rstrip(".").strip(" *_`\"'$")
 
 

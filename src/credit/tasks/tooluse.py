@@ -93,7 +93,8 @@ def what_is_wrong(given: list[Call], expected: list[Call], tools: dict[str, dict
             if not has_type(value, parameters.get(name, "")):
                 return f'The argument "{_short(name)}" of "{call.tool}" must be of type {parameters[name]}.'
     if len(given) != len(expected):
-        return f"{len(given)} calls were made, which is too {'many' if len(given) > len(expected) else 'few'}."
+        made = "1 call was" if len(given) == 1 else f"{len(given)} calls were"
+        return f"{made} made, which is too {'many' if len(given) > len(expected) else 'few'}."
     for tool in Counter(call.tool for call in given) - Counter(call.tool for call in expected):
         return f'The tool "{_short(tool)}" is not the one to call here, or not as often.'
     for call in given:
