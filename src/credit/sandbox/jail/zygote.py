@@ -20,17 +20,21 @@ from .child import JOB, REPORT, Guards, confine
 from .limits import Limits, address_space
 from .watch import Ending, Times, watch
 
-# What programs import most, so that it costs them nothing; the level that opens no files has nothing else.
-_PRELOADED = """
-_strptime abc argparse array ast asyncio atexit base64 binascii bisect builtins bz2 cProfile calendar cmath codecs
-collections collections.abc concurrent.futures concurrent.futures.thread contextlib contextvars copy copyreg csv
-ctypes dataclasses datetime decimal difflib dis encodings.ascii encodings.idna encodings.latin_1 encodings.utf_16 enum
-errno fcntl fileinput fnmatch fractions functools gc getopt gettext glob graphlib gzip hashlib heapq hmac html inspect
-io itertools json keyword linecache locale logging lzma math mmap numbers operator optparse os pathlib pickle platform
-pprint profile pstats queue random re reprlib resource sched secrets select selectors shlex shutil signal socket stat
-statistics string struct subprocess sys tempfile termios textwrap threading time timeit token tokenize traceback types
-typing unicodedata unittest urllib.parse uuid warnings weakref zipfile zlib zoneinfo
-numpy numpy.fft numpy.linalg numpy.ma numpy.polynomial numpy.random sortedcontainers
+# What programs import most, so that it costs them nothing. Every module makes every fork a little slower.
+_COMMON = """
+_strptime abc array ast asyncio atexit bisect builtins calendar cmath codecs collections collections.abc
+concurrent.futures.thread contextlib copy dataclasses datetime decimal encodings.latin_1 enum fractions functools gc
+heapq io itertools json linecache math numbers operator os queue random re resource sched signal socket statistics
+string struct subprocess sys threading time traceback types typing unittest warnings
+numpy numpy.random sortedcontainers
+"""
+# What else the level that opens no files can offer; at the others a program that wants it reads it.
+_RARE = """
+argparse base64 binascii bz2 cProfile concurrent.futures contextvars copyreg csv ctypes difflib dis encodings.ascii
+encodings.idna encodings.utf_16 errno fcntl fileinput fnmatch getopt gettext glob graphlib gzip hashlib hmac html
+inspect keyword locale logging lzma mmap optparse pathlib pickle platform pprint profile pstats reprlib secrets select
+selectors shlex shutil stat tempfile termios textwrap timeit token tokenize unicodedata urllib.parse uuid weakref
+zipfile zlib zoneinfo numpy.fft numpy.linalg numpy.ma numpy.polynomial
 """
 
 
@@ -44,7 +48,7 @@ def main() -> None:
     linux.drop_capabilities()
     sys.path[:] = [entry for entry in sys.path if any(_below(entry, root) for root in config["roots"])]
     guards = Guards.of(config["level"], config["roots"])
-    _preload()
+    _preload(_COMMON if guards.ruleset is not None else _COMMON + _RARE)
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(null, 1)
@@ -110,8 +114,8 @@ class Zygote:
         return {"started": started, "status": ending.status, "cpu": ending.cpu, "stopped": ending.stopped}
 
 
-def _preload() -> None:
-    for name in _PRELOADED.split():
+def _preload(names: str) -> None:
+    for name in names.split():
         with suppress(Exception):  # not installed, not compiled in, broken: a program that needs it will hear of it
             importlib.import_module(name)
     if numpy := sys.modules.get("numpy"):
