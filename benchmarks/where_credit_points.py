@@ -19,8 +19,8 @@ import torch
 from credit.diagnostics import Rollouts, diagnose
 from credit.diagnostics.choices import compatibility
 from credit.diagnostics.scoring import ScoreOptions, score_rollouts
-from credit.experiment import load_model
 from credit.sampling import EvalOptions, generate
+from credit.sources import load_model
 from credit.tasks import get_task
 
 OUT = Path(__file__).parent / "results" / "where_credit_points.json"

@@ -359,3 +359,11 @@ def test_complaints_are_one_line(tmp_path, capsys, argv, said):
     err = capsys.readouterr().err.strip()
     assert len(err.splitlines()) == 1
     assert said in err
+
+
+@pytest.mark.parametrize(("model", "offline"), [("tiny", True), ("somebody/model", False)])
+def test_only_the_embedded_model_keeps_the_hub_client_offline(tmp_path, monkeypatch, capsys, model, offline):
+    asked = []
+    monkeypatch.setattr("credit.cli.diagnose.go_offline_if_embedded", asked.append)
+    assert main(["diagnose", str(tmp_path / "none.jsonl"), "--model", model]) == 2
+    assert bool(asked) is offline

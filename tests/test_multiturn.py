@@ -2,11 +2,12 @@
 
 import math
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from credit.context import transcript
-from credit.credit_log import TOKEN_COLUMNS, read_token_credit
+from credit.credit_log import TOKEN_COLUMNS
 from credit.diagnostics import OddRollout, diagnose, measure, read_rollouts
 from credit.diagnostics.scoring import ScoreOptions, score_rollouts
 from credit.report.tokens import heat_map
@@ -32,7 +33,7 @@ def own_of(inputs):
 
 
 def columns_of(tmp_path, step=0):
-    return read_token_credit(tmp_path / "credit" / f"step_{step:06d}.parquet")
+    return pq.read_table(tmp_path / "credit" / f"step_{step:06d}.parquet").to_pylist()
 
 
 def other_teacher(trainer, family):

@@ -7,7 +7,7 @@ from datasets import Dataset
 from trl.chat_template_utils import parse_response
 
 from credit import CreditTrainer
-from credit.experiment import load_model
+from credit.sources import load_model
 from credit.tiny.families import route
 from credit.tiny.families.base import split_words
 from credit.tiny.vocabulary import build_tokenizer, vocabulary

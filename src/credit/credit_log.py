@@ -42,10 +42,3 @@ def write_token_credit(path: Path, rollouts: list[dict[str, Any]]) -> None:
     rows = [{**rollout, "prompt": prompt_key(rollout["prompt"])} for rollout in rollouts]
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), partial)
     partial.replace(path)
-
-
-def read_token_credit(path: Path) -> list[dict[str, Any]]:
-    """Read what `write_token_credit` wrote."""
-    import pyarrow.parquet as pq
-
-    return pq.read_table(path).to_pylist()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import json
-import os
 import platform
 import shlex
 import shutil
@@ -12,125 +9,38 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from credit.context import completion_text
 from credit.errors import explained
 from credit.rundir import RunDir
-
-
-def _option(default: Any, help_text: str, choices: list[str] | None = None) -> Any:
-    return field(default=default, metadata={"help": help_text, **({"choices": choices} if choices else {})})
-
-
-@dataclass
-class SourceOptions:
-    """Which model, and which rows with which grader."""
-
-    model: str = _option("tiny", "Folder or hub id of a causal LM; `tiny` is the embedded base model.")
-    task: str = _option(
-        "tiny", "Registered task, or your own as `package.module:Name` (docs/tasks.md); ignored with --dataset."
-    )
-    dataset: str | None = _option(None, "Your rows: .jsonl or .parquet file, or hub id, with `prompt` and `answer`.")
-    eval_dataset: str | None = _option(None, "Test rows; without it a tenth of the prompts of --dataset is held out.")
-    grader: str = _option(
-        "exact", "How --dataset rows are graded: `exact` match, multiple-`choice`, or `code` that must pass tests."
-    )
-    task_options: str | None = _option(
-        None, 'Options of the task as JSON, for example \'{"path": "lcb/", "reward": "fraction"}\'.'
-    )
-    skip_bad_rows: bool = _option(False, "Leave bad rows out, counted and listed, instead of stopping at the first.")
-    eval_samples: int = _option(4, "k sampled answers per test prompt (avg@k). Default: paper for code; 16 elsewhere.")
-    eval_temperature: float = _option(0.6, "Sampling temperature of the evaluation. Default: paper.")
-    eval_top_p: float = _option(0.95, "Nucleus of the evaluation. Default: paper.")
-    eval_limit: int | None = _option(None, "Evaluate on the first n test rows only.")
+from credit.sources import SourceOptions, bad_rows, fit_prompts, load_model, load_task, option
 
 
 @dataclass
 class RunOptions(SourceOptions):
     """A training run, besides the options of `CreditConfig`."""
 
-    preset: str | None = _option(
+    preset: str | None = option(
         None,
         "`paper-code` or `paper-science`: the method's own fields as reported. Explicit flags win over it.",
     )
-    train_limit: int | None = _option(None, "Train on the first n rows only.")
-    skip_eval: bool = _option(False, "Neither evaluate before nor after training.")
-    resume: bool = _option(False, "Go on with the run in --output_dir, from its last complete checkpoint.")
-    overwrite: bool = _option(False, "Replace the run in --output_dir.")
-    torch_threads: int = _option(
+    train_limit: int | None = option(None, "Train on the first n rows only.")
+    skip_eval: bool = option(False, "Neither evaluate before nor after training.")
+    resume: bool = option(False, "Go on with the run in --output_dir, from its last complete checkpoint.")
+    overwrite: bool = option(False, "Replace the run in --output_dir.")
+    torch_threads: int = option(
         0, "CPU threads of torch; 0 leaves torch's choice. One is fastest for models as small as the embedded one."
     )
-    note: str | None = _option(None, "One line about this run, printed and shown in the report.")
+    note: str | None = option(None, "One line about this run, printed and shown in the report.")
 
 
 # Options that say how a run is started, not what it computes.
 _LAUNCH = ("resume", "overwrite")
-
-
-def load_task(options: SourceOptions) -> Any:
-    """Return the registered task, or one made of the user's rows."""
-    from credit.tasks import find_task, get_task
-    from credit.tasks.problems import ProblemsTask
-    from credit.tasks.rows import RowsTask
-
-    extra = _task_options(options.task_options)
-    skip: dict[str, Any] = {"skip_bad_rows": True} if options.skip_bad_rows else {}
-    if not options.dataset:
-        if skip and "skip_bad_rows" not in inspect.signature(find_task(options.task)).parameters:
-            raise ValueError(f"skip_bad_rows is idle: task {options.task!r} reads no rows that can be bad. Drop it.")
-        return get_task(options.task, **extra, **skip)
-    if options.grader == "code":
-        return ProblemsTask(options.dataset, options.eval_dataset, **extra, **skip)
-    if extra:
-        raise ValueError(f"task_options are idle with grader={options.grader!r}. Drop them.")
-    return RowsTask(options.dataset, options.grader, options.eval_dataset, **skip)
-
-
-def _task_options(text: str | None) -> dict[str, Any]:
-    try:
-        found = json.loads(text or "{}")
-    except json.JSONDecodeError as error:
-        raise ValueError(f"task_options is not JSON ({error.msg}). Write for example '{{\"seed\": 1}}'.") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"task_options is a {type(found).__name__}, not an object. Write '{{\"name\": value}}'.")
-    return found
-
-
-def bad_rows(task: Any) -> list[str]:
-    """Return what was wrong with the rows a task left out."""
-    return getattr(task, "bad_rows", [])
-
-
-def load_model(name: str, **kwargs: Any) -> tuple[Any, Any]:
-    """Load a causal LM and its tokenizer; raise ValueError with the fix when there is none."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    path = model_path(name)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path)
-        model = AutoModelForCausalLM.from_pretrained(path, **{"dtype": "float32", **kwargs})
-    except (OSError, ValueError) as error:
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(
-            f"model {name!r} is neither a folder with a causal LM nor a reachable hub id. Check --model. ({first_line})"
-        ) from error
-    if not tokenizer("a word")["input_ids"]:  # what transformers makes up when there are no files
-        raise ValueError(f"model {name!r} has no tokenizer files. Save the tokenizer into the same folder.")
-    return model, tokenizer
-
-
-def fit_prompts(rows: list[dict[str, Any]], tokenizer: Any) -> None:
-    """Turn conversations into plain text, in place, for a tokenizer without chat template."""
-    if tokenizer.chat_template is None:
-        for row in rows:
-            if not isinstance(row["prompt"], str):
-                row["prompt"] = "\n\n".join(m["content"] for m in row["prompt"])
 
 
 def _check_reporters(names: list[str]) -> None:
@@ -138,25 +48,6 @@ def _check_reporters(names: list[str]) -> None:
     for name in names:
         if find_spec(name) is None:
             raise ValueError(f"report_to={name!r} needs the package {name}. Run: pip install {name}, or drop it.")
-
-
-def model_path(name: str) -> str:
-    """Resolve `tiny`, and refuse paths that do not exist before the hub is asked for them."""
-    if name == "tiny":
-        from credit.tiny import BASE_PATH
-
-        return str(BASE_PATH)
-    looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
-    if looks_like_path and not Path(name).expanduser().is_dir():
-        raise ValueError(f"model folder {name} does not exist. Check --model.")
-    return str(Path(name).expanduser()) if Path(name).expanduser().is_dir() else name
-
-
-def go_offline_if_embedded(options: SourceOptions) -> None:
-    """The embedded world needs no network: say so to the hub client before it is imported."""
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    if (options.model, options.task) == ("tiny", "tiny") and not options.dataset:
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 class Experiment:

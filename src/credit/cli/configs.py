@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from credit.errors import UserError
-from credit.experiment import SourceOptions
+from credit.sources import SourceOptions
 
 
 def split_flags(argv: list[str]) -> list[str]:

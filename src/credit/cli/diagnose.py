@@ -8,30 +8,26 @@ from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import Any
 
-from credit.cli.configs import split_flags
+from credit.cli.configs import source_of, split_flags, take
 from credit.errors import UserError, explained
-from credit.experiment import SourceOptions, go_offline_if_embedded, load_model, load_task
-
-
-def _option(default: Any, help_text: str) -> Any:
-    return field(default=default, metadata={"help": help_text})
+from credit.sources import SourceOptions, go_offline_if_embedded, load_model, load_task, option
 
 
 @dataclass
 class DiagnoseArguments:
     """`credit diagnose`."""
 
-    model: str | None = _option(
+    model: str | None = option(
         None, "Score the rollouts again with this causal LM. Default: recorded credit; a run's own model for choices."
     )
-    teacher_model: str | None = _option(None, "Weights of the teacher. Default: a run's teacher, else the student's.")
-    task: str | None = _option(None, "Registered task that knows answer tokens and options. Default: the run's.")
-    dataset: str | None = _option(None, "Rows of your own that the rollouts answer. Default: the run's.")
-    grader: str = _option("exact", "Grader of --dataset rows.")
-    limit: int | None = _option(None, "Take the first n rollouts of every file only.")
-    recorded: bool = _option(False, "Read files only; load no model.")
-    out: str | None = _option(None, "Folder for diagnostics.json, diagnostics.html and tokens.parquet.")
-    json: bool = _option(False, "Print the content of diagnostics.json instead of tables.")
+    teacher_model: str | None = option(None, "Weights of the teacher. Default: a run's teacher, else the student's.")
+    task: str | None = option(None, "Registered task that knows answer tokens and options. Default: the run's.")
+    dataset: str | None = option(None, "Rows of your own that the rollouts answer. Default: the run's.")
+    grader: str = option("exact", "Grader of --dataset rows.")
+    limit: int | None = option(None, "Take the first n rollouts of every file only.")
+    recorded: bool = option(False, "Read files only; load no model.")
+    out: str | None = option(None, "Folder for diagnostics.json, diagnostics.html and tokens.parquet.")
+    json: bool = option(False, "Print the content of diagnostics.json instead of tables.")
 
 
 def main(argv: list[str]) -> int:
@@ -45,7 +41,8 @@ def main(argv: list[str]) -> int:
     if not asked and argv[0].startswith("-"):
         raise UserError("name a run or a file of rollouts first: credit diagnose RUN|FILE [--OPTION VALUE ...]")
     target = Path("" if asked else argv[0])
-    go_offline_if_embedded(SourceOptions())
+    if take(argv, "--model")[0] == "tiny":  # any other model, and the rows of a run, may come from the hub
+        go_offline_if_embedded(source_of(argv))
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|trl)\.")
     from transformers.utils import logging as hf_logging
 
@@ -118,17 +115,15 @@ def _diagnose(target: Path, settings: dict[str, Any], options: DiagnoseArguments
     models = _models(target, settings, options, notes)
     if options.model is not None:
         _grade(files[-1], task, notes)
-    if options.model is not None:
         files = [_scored(files[-1], models, settings, method, options.json)]
         notes.append(f"{files[0].name} was scored again with {options.model}.")
     parts = [diagnose(file, task, method.success_threshold) for file in files]
     everything = Rollouts.joined(target.name, files)
+    whole = diagnose(everything, task, method.success_threshold)
     result = {
         "target": str(target),
         "files": [{"file": f.name, **p} for f, p in zip(files, parts, strict=True)],
-        "all": {
-            k: v for k, v in diagnose(everything, task, method.success_threshold).items() if k in ("counts", "summary")
-        },
+        "all": {name: whole[name] for name in ("counts", "summary")},
         "compatibility": _compatibility(everything, models, settings, method, task),
         "notes": notes,
     }

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from credit.experiment import bad_rows
+from credit.sources import bad_rows
 
 console = Console()
 LISTED = 5

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from credit.cli.configs import source_of, split_flags
 from credit.errors import explained
-from credit.experiment import SourceOptions, bad_rows, fit_prompts, go_offline_if_embedded, load_model, load_task
+from credit.sources import SourceOptions, bad_rows, fit_prompts, go_offline_if_embedded, load_model, load_task
 
 
 @dataclass

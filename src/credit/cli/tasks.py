@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from credit.cli.configs import split_flags
 from credit.errors import UserError, explained
-from credit.experiment import SourceOptions, bad_rows, load_task
-
-
-def _option(default, help_text: str):
-    return field(default=default, metadata={"help": help_text})
+from credit.sources import SourceOptions, bad_rows, load_task, option
 
 
 @dataclass
 class ValidateArguments:
     """`credit tasks validate`."""
 
-    dataset: str | None = _option(None, "Rows of your own instead of a named task.")
-    eval_dataset: str | None = _option(None, "Test rows that go with --dataset.")
-    grader: str = _option("exact", "Grader of --dataset rows: `exact`, `choice` or `code`.")
-    task_options: str | None = _option(None, "Options of the task as JSON, as in `credit train`.")
-    skip_bad_rows: bool = _option(False, "Leave bad rows out, counted and listed, instead of stopping at the first.")
-    split: str | None = _option(None, "Rows of this split only. Default: train and test.")
-    limit: int | None = _option(None, "The first n rows of a split only.")
+    dataset: str | None = option(None, "Rows of your own instead of a named task.")
+    eval_dataset: str | None = option(None, "Test rows that go with --dataset.")
+    grader: str = option("exact", "Grader of --dataset rows: `exact`, `choice` or `code`.")
+    task_options: str | None = option(None, "Options of the task as JSON, as in `credit train`.")
+    skip_bad_rows: bool = option(False, "Leave bad rows out, counted and listed, instead of stopping at the first.")
+    split: str | None = option(None, "Rows of this split only. Default: train and test.")
+    limit: int | None = option(None, "The first n rows of a split only.")
 
 
 def main(argv: list[str]) -> int:
@@ -62,8 +58,8 @@ def _show(name: str) -> int:
     with explained():
         task = find_task(name)
     print(f"{name}: {inspect.getdoc(task) or 'not described'}\n\noptions (--task_options, as JSON):")
-    for option in inspect.signature(task).parameters.values():
-        print(f"  {option.name} = {'required' if option.default is option.empty else repr(option.default)}")
+    for parameter in inspect.signature(task).parameters.values():
+        print(f"  {parameter.name} = {'required' if parameter.default is parameter.empty else repr(parameter.default)}")
     print(f"knows right answers: {'yes' if hasattr(task, 'gold') else 'no'}")
     return 0
 
@@ -85,7 +81,7 @@ def _validate(name: str | None, flags: list[str]) -> int:
         if (name or "rows") not in ("rows", "code") if options.dataset else name is None:
             raise ValueError("name a task, or pass rows with --dataset: one of the two.")
         shared = ("dataset", "eval_dataset", "grader", "task_options", "skip_bad_rows")
-        source = SourceOptions(task=name or "", **{option: getattr(options, option) for option in shared})
+        source = SourceOptions(task=name or "", **{name: getattr(options, name) for name in shared})
         source.grader = "code" if name == "code" else source.grader
         task = load_task(source)
         show_bad_rows(bad_rows(task))

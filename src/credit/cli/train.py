@@ -7,7 +7,8 @@ from dataclasses import fields
 
 from credit.cli.configs import builtin_configs, recall, source_of, split_flags
 from credit.errors import explained
-from credit.experiment import Experiment, RunOptions, go_offline_if_embedded
+from credit.experiment import Experiment, RunOptions
+from credit.sources import go_offline_if_embedded
 
 # TRL's options most runs touch; all others are listed by --help-all.
 _COMMON = (

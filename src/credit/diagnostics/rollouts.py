@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from credit.contrast import prompt_key
 from credit.credit_log import TOKEN_COLUMNS
+from credit.tasks.loading import is_prompt, parsed
 
 NEEDED = ("prompt", "completion")
 
@@ -110,8 +111,8 @@ def _json_lines(path: Path) -> list[Any]:
             if not line.strip():
                 continue
             try:
-                rows.append(json.loads(line.decode("utf-8-sig")))
-            except (UnicodeDecodeError, ValueError, RecursionError) as error:
+                rows.append(parsed(line.decode("utf-8-sig")))
+            except ValueError as error:  # not UTF-8 is one, too
                 raise ValueError(
                     f"{path.name}, row {number}: not valid JSON in UTF-8 ({error}). Write one object per line."
                 ) from None
@@ -147,11 +148,11 @@ def _messages(prompt: str) -> Any:
     """Token credit keeps conversations as JSON text."""
     if prompt.lstrip().startswith("[{"):
         try:
-            parsed = json.loads(prompt)
-        except (ValueError, RecursionError):
+            found = parsed(prompt)
+        except ValueError:
             return prompt
-        if all(isinstance(message, dict) and "role" in message for message in parsed):
-            return parsed
+        if is_prompt(found):
+            return found
     return prompt
 
 
@@ -166,13 +167,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_prompt(value: Any) -> bool:
-    if isinstance(value, str):
-        return _is_text(value)
-    return (
-        isinstance(value, list)
-        and all(isinstance(m, dict) and isinstance(m.get("role"), str) and _is_text(m.get("content")) for m in value)
-        and any(message["role"] == "user" for message in value)
-    )
+    return is_prompt(value) and _is_text(prompt_key(value))
 
 
 def _is_number(value: Any) -> bool:

@@ -69,7 +69,7 @@ def bars(title: str, y_label: str, groups: Sequence[tuple[str, Sequence[float]]]
         start = LEFT + step * place + 0.14 * step
         for index, value in enumerate(values):
             x, y = start + index * width, y_axis.at(value)
-            said = tag("title", f"{label}, {names[index]}: {compact(value)}")
+            said = tag("title", f"{label}, {names[index]}: {compact(round(value, 9))}")
             parts.append(
                 tag(
                     "rect", said, x=f"{x:.1f}", y=f"{min(y, zero):.1f}", width=f"{0.86 * width:.1f}",
