@@ -9,6 +9,7 @@ import pytest
 from credit.credit_log import TOKEN_COLUMNS, write_token_credit
 from credit.diagnostics import OddRollout, Rollouts, auroc, diagnose, measure, read_rollouts
 from credit.diagnostics.offsets import marked_tokens, token_at, token_ends
+from credit.diagnostics.marks import Marks
 from credit.diagnostics.summary import MEANING
 from credit.statistics import bootstrap_ratio
 from credit.tasks import get_task
@@ -126,7 +127,7 @@ def test_what_the_task_does_not_know_is_said(three):
 
 
 def test_one_token_has_sums_but_nothing_to_rank():
-    found = measure({"token_ids": [5], "r": [0.7], "S": [0.1], "G": [-0.3], "R": [0.6]}, [True], 0)
+    found = measure({"token_ids": [5], "r": [0.7], "S": [0.1], "G": [-0.3], "R": [0.6]}, Marks([True], None, 0))
     assert found is not None
     assert (found.tokens, found.pmi, found.R) == (1, 0.7, 0.6)
     assert found.auroc_bearing == found.auroc_error == {"r": None, "S": None, "R": None}
@@ -261,8 +262,8 @@ def test_missing_columns_are_named(tmp_path):
     )
     result = diagnose(read_rollouts(path))
     assert result["problems"] == [
-        "step_000010.parquet has no column logp_student, logp_teacher, logp_teacher_nofeedback, S, G: what needs it is "
-        "left out."
+        "step_000010.parquet has no column logp_student, logp_teacher, logp_teacher_nofeedback, S, G, baseline: what "
+        "needs it is left out."
     ]
     assert result["summary"]["S_per_token"] is None
     assert result["summary"]["pmi"]["mean"] == 0.5

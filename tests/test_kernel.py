@@ -241,7 +241,7 @@ def test_no_tokens_give_an_empty_loss_still_connected_to_the_graph():
     assert all(value.shape == (0,) for value in out.values())
     out["loss"].sum().backward()
     assert torch.equal(case[2].weight.grad, torch.zeros(V, D))
-    assert all(value.shape == (0,) for value in token_credit(*case, PAPER, OPTIONS).values())
+    assert all(value.shape[0] == 0 for value in token_credit(*case, PAPER, OPTIONS, alternatives=2).values())
 
 
 # Heads
@@ -341,6 +341,35 @@ def test_token_credit_without_contrast_has_no_generic_part():
     assert torch.equal(out["R"], out["r"])
     assert not out["R"].isnan().any()
     assert not any(value.requires_grad for value in out.values())
+
+
+def test_each_negative_is_recorded_and_their_mean_is_the_generic_part():
+    case = make_case()
+    _, labels, _, views, teacher_head = case
+    out = token_credit(*case, PAPER, OPTIONS)
+    for row in range(N):
+        for c in range(C):
+            logits = teacher_head.weight.double() @ views.contrast_NCD[row, c].double()
+            expected = logits.log_softmax(-1)[labels[row]] if views.available_NC[row, c] else torch.tensor(torch.nan)
+            assert_close(out["logp_contrast"][row, c].double(), expected.double(), equal_nan=True, **CLOSE)
+    assert_close(out["logp_contrast"].nanmean(dim=1), out["G"], equal_nan=True, **CLOSE)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_alternatives_are_the_likeliest_of_student_and_target(form):
+    case = make_case(nofeedback=True)
+    every = token_credit(*case, target_of(form), OPTIONS, alternatives=V + 1)  # more than there are: all of them
+    best = token_credit(*case, target_of(form), OPTIONS, alternatives=2)
+    assert every["alt_ids"].sort(-1).values.tolist() == [list(range(V))] * N
+    chosen = every["alt_ids"] == case[1][:, None]  # the sampled token among its alternatives
+    for name in ("logp_student", "logp_teacher", "G", "R"):
+        assert_close(every[f"alt_{name}"][chosen], every[name], equal_nan=True, **CLOSE)
+        assert torch.equal(best[f"alt_{name}"].nan_to_num(), every[f"alt_{name}"][:, :2].nan_to_num())
+    student = every["alt_logp_student"]
+    target = (student + every["alt_R"]).log_softmax(-1)  # R is log q - log p before normalisation
+    likely = torch.maximum(student, target)
+    assert (likely.diff(dim=-1) <= 1e-6).all()
+    assert token_credit(*case, PAPER, OPTIONS).keys().isdisjoint({"alt_ids", "alt_R"})
 
 
 def test_token_credit_uses_the_floor():

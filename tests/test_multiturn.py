@@ -9,6 +9,7 @@ import torch
 from credit.context import transcript
 from credit.credit_log import TOKEN_COLUMNS
 from credit.diagnostics import OddRollout, diagnose, measure, read_rollouts
+from credit.diagnostics.marks import Marks
 from credit.diagnostics.scoring import ScoreOptions, score_rollouts
 from credit.report.tokens import heat_map
 from local_models import fit, history, make_model
@@ -272,7 +273,7 @@ def test_measures_by_hand():
         "logp_teacher": [-1.0, nan, nan, -1.5, -2.0],
         "logp_teacher_nofeedback": [-2.5, nan, nan, -1.0, -3.0],
     }
-    found = measure(rollout, bearing=[False, True, False, False, True], first_error=3)
+    found = measure(rollout, Marks(bearing=[False, True, False, False, True], first_error=3))
     assert (found.tokens, found.pmi, found.G, found.R, found.credit) == (3, 2.5, -6.0, 5.0, 7.0)
     assert (found.S, found.weight_gap) == (pytest.approx(1.1), pytest.approx(-0.5))
     assert (found.generic_credit, found.generic_tokens) == (2.0, 1)

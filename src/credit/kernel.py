@@ -114,12 +114,17 @@ def token_credit(
     teacher_head: Head,
     target: Target,
     options: LossOptions,
+    alternatives: int = 0,
 ) -> dict[str, Tensor]:
     """Credit of the N sampled tokens, in nats, full vocabulary.
 
+    Args:
+        alternatives: A, how many tokens to describe at each place: those that student or target find most likely.
+
     Returns:
         `logp_student`, `logp_teacher`, `r`, `R`, `baseline` (E_{v~p} R_v), and, where there is a contrast, `G` and
-        `S`, else NaN: a missing number is never drawn as zero.
+        `S`, else NaN: a missing number is never drawn as zero. `logp_contrast` (N, C) are the parts of G, one for each
+        unrelated input, before the floor. With alternatives also `alt_ids` and `alt_<quantity>`, each (N, A).
     """
 
     def chunk(h, labels, teacher, contrast, available, nofeedback):
@@ -127,16 +132,14 @@ def token_credit(
         scores = _Contrast(teacher, contrast, available, nofeedback, teacher_head, views.lam, options.contrast_floor)
         raw_V = scores.apply(target)(scores.teacher_V, scores.contrast_CV, scores.nofeedback_CV)
         reward_V = raw_V - logp_V
+        generic_V = scores.generic()
 
         def at(score_V):
             return score_V.gather(-1, labels[:, None]).squeeze(-1)
 
         logp, logp_teacher = at(logp_V), at(scores.teacher_V)
-        generic = torch.full_like(logp, torch.nan)
-        if scores.contrast_CV is not None and scores.has_negative is not None:
-            generic_V = generic_score(scores.contrast_CV, scores.available_C1, options.contrast_floor)
-            generic = torch.where(scores.has_negative, at(generic_V), generic)
-        return {
+        generic = torch.full_like(logp, torch.nan) if generic_V is None else at(generic_V)
+        columns = {
             "logp_student": logp,
             "logp_teacher": logp_teacher,
             "r": filtering_increment(logp_teacher, logp),
@@ -144,6 +147,18 @@ def token_credit(
             "S": logp_teacher - generic,
             "R": at(reward_V),
             "baseline": (logp_V.exp() * reward_V).sum(-1),
+            "logp_contrast": scores.each_at(labels),
+        }
+        if not alternatives:
+            return columns
+        likely_V = torch.maximum(logp_V, raw_V.log_softmax(-1))
+        ids = likely_V.topk(min(alternatives, likely_V.shape[-1])).indices
+        found = {"logp_student": logp_V, "logp_teacher": scores.teacher_V, "G": generic_V, "R": reward_V}
+        missing = torch.full(ids.shape, torch.nan, dtype=logp_V.dtype, device=ids.device)
+        return {
+            **columns,
+            "alt_ids": ids,
+            **{f"alt_{name}": missing if v is None else v.gather(-1, ids) for name, v in found.items()},
         }
 
     return in_chunks(chunk, options.chunk_tokens, hidden_ND, labels_N, *views.tensors())
@@ -195,6 +210,20 @@ class _Contrast:
             return target(logp_teacher, generic, generic0, self.lam)
 
         return bound
+
+    def generic(self) -> Tensor | None:
+        """G of every token (N, V), NaN without a negative; None without a contrast."""
+        if self.contrast_CV is None or self.has_negative is None:
+            return None
+        generic_V = generic_score(self.contrast_CV, self.available_C1, self.floor)
+        return torch.where(self.has_negative.unsqueeze(-1), generic_V, torch.nan)
+
+    def each_at(self, labels_N: Tensor) -> Tensor:
+        """Log-probability of the sampled tokens under each unrelated input, (N, C); NaN where there is none."""
+        if self.contrast_CV is None or self.available_C1 is None:
+            return self.teacher_V.new_empty((labels_N.shape[0], 0))
+        each_CN1 = self.contrast_CV.gather(-1, labels_N[None, :, None].expand(len(self.contrast_CV), -1, 1))
+        return torch.where(self.available_C1, each_CN1, torch.nan).squeeze(-1).T
 
     def clamped_share(self, index_K: Tensor | None) -> Tensor:
         """Share of entries (of the support, if given) whose G met the floor in the target."""

@@ -182,8 +182,10 @@ class Planner:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def describe(plan: Plan, batch: Batch, local: int, row: int) -> dict[str, Any]:
-    """What local rollout `local` (global row `row`) was asked, wrote, and was compared with."""
+def describe(
+    plan: Plan, batch: Batch, local: int, row: int, decode: Callable[[Sequence[int]], str]
+) -> dict[str, Any]:
+    """What local rollout `local` (global row `row`) was asked, what its teacher read, and who it was compared with."""
     others = [] if plan.negatives is None else [j for j in plan.negatives[local].tolist() if j >= 0]
     return {
         "group": batch.groups[row],
@@ -191,4 +193,5 @@ def describe(plan: Plan, batch: Batch, local: int, row: int) -> dict[str, Any]:
         "solution": plan.contexts[local][0],
         "feedback": plan.contexts[local][1],
         "negatives": [prompt_key(batch.prompts[j]) for j in others],
+        "teacher_prompt": decode(plan.own[local]) if any(plan.contexts[local]) else None,
     }

@@ -149,7 +149,7 @@ def _task(settings: dict[str, Any], options: DiagnoseArguments) -> Any:
 def _grade(file: Any, task: Any, notes: list[str]) -> None:
     """Let the task say what the file does not: a score and feedback for every rollout of one of its rows."""
     from credit.contrast import prompt_key
-    from credit.diagnostics.summary import rows_by_prompt
+    from credit.diagnostics.marks import rows_by_prompt
 
     if task is None or any(row.get("feedback") or row.get("solution") for row in file.rows):
         return
@@ -206,7 +206,7 @@ def _scored(file: Any, models: Any, settings: dict[str, Any], method: Any, quiet
 def _compatibility(file: Any, models: Any, settings: dict[str, Any], method: Any, task: Any) -> dict[str, Any] | None:
     from credit.contrast import prompt_key
     from credit.diagnostics.choices import compatibility
-    from credit.diagnostics.summary import rows_by_prompt
+    from credit.diagnostics.marks import rows_by_prompt
 
     if models is None:
         return None

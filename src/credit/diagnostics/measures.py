@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from credit.diagnostics.marks import Marks
 
 GENERIC_NATS = math.log(2)
 """A token counts as input-generic when its own input makes it at most twice, and at least half, as likely: |S| <= log 2
@@ -34,6 +36,7 @@ class Measures:
         generic_credit, generic_tokens: the part of it on input-generic tokens, and their number; None without S.
         bearing_credit, bearing_tokens: the same for task-bearing tokens; None where the task knows none.
         auroc_bearing: how well |r|, |S|, |R| rank task-bearing tokens above the others of the response.
+        auroc_boilerplate: how well they rank task-bearing tokens above boilerplate alone.
         auroc_error: how well -r, -S, -R rank the first wrong token above the others.
     """
 
@@ -49,20 +52,18 @@ class Measures:
     bearing_credit: float | None
     bearing_tokens: int | None
     auroc_bearing: dict[str, float | None]
+    auroc_boilerplate: dict[str, float | None]
     auroc_error: dict[str, float | None]
 
 
-def measure(
-    rollout: Mapping[str, Any], bearing: Sequence[bool] | None = None, first_error: int | None = None
-) -> Measures | None:
+def measure(rollout: Mapping[str, Any], marks: Marks = Marks()) -> Measures | None:  # noqa: B008 (frozen)
     """Measure one rollout; None when it had no teacher.
 
     Args:
         rollout: lists `r`, `R` and, where they exist, `S`, `G`, `logp_student`, `logp_teacher_nofeedback`: one number
             per token of `token_ids` (or `tokens`). A list of NaN is a quantity that does not exist. Where a list `own`
             says a token is not the model's own, its numbers are not looked at.
-        bearing: which tokens carry the task's answer, where the task knows.
-        first_error: the first wrong token, where the task knows and there is one.
+        marks: what the task knows about its tokens.
 
     Raises:
         OddRollout: the response is empty or all tool output, a list has another length, or a number is missing in the
@@ -87,8 +88,10 @@ def measure(
         raise OddRollout("r is not logp_teacher - logp_student")
     found = {"r": r, "S": specific, "R": credit}
     is_generic = None if specific is None else np.abs(specific) <= GENERIC_NATS
-    marked = None if bearing is None else np.asarray(bearing, dtype=bool)[own]
-    at_error = None if first_error is None else (np.arange(size) == first_error)[own]
+    bearing, boilerplate = (
+        None if m is None else np.asarray(m, dtype=bool)[own] for m in (marks.bearing, marks.boilerplate)
+    )
+    at_error = None if marks.first_error is None else (np.arange(size) == marks.first_error)[own]
     sizes = np.abs(credit)
     return Measures(
         tokens=int(own.sum()),
@@ -100,9 +103,10 @@ def measure(
         credit=float(sizes.sum()),
         generic_credit=None if is_generic is None else float(sizes[is_generic].sum()),
         generic_tokens=None if is_generic is None else int(is_generic.sum()),
-        bearing_credit=None if marked is None else float(sizes[marked].sum()),
-        bearing_tokens=None if marked is None else int(marked.sum()),
-        auroc_bearing={n: auroc(None if v is None else np.abs(v), marked) for n, v in found.items()},
+        bearing_credit=None if bearing is None else float(sizes[bearing].sum()),
+        bearing_tokens=None if bearing is None else int(bearing.sum()),
+        auroc_bearing={n: auroc(None if v is None else np.abs(v), bearing) for n, v in found.items()},
+        auroc_boilerplate={n: _against(v, bearing, boilerplate) for n, v in found.items()},
         auroc_error={n: auroc(None if v is None else -v, at_error) for n, v in found.items()},
     )
 
@@ -147,6 +151,14 @@ def column(rollout: Mapping[str, Any], name: str, size: int, own: np.ndarray) ->
             f"{array[first]})"
         )
     return array[own]
+
+
+def _against(score: np.ndarray | None, bearing: np.ndarray | None, other: np.ndarray | None) -> float | None:
+    """Rank bearing tokens by size against the others given, leaving out tokens that are neither or both."""
+    if score is None or bearing is None or other is None:
+        return None
+    either = bearing ^ other
+    return auroc(np.abs(score[either]), bearing[either])
 
 
 def auroc(score: np.ndarray | None, positive: np.ndarray | None) -> float | None:

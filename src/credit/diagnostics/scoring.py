@@ -12,7 +12,7 @@ from torch import Tensor
 from credit.config import CreditConfig, check_values
 from credit.context import DEFAULT_TEMPLATE, TeacherTemplate, completion_text, strip_thinking
 from credit.contrast import prompt_key
-from credit.credit_log import TOKEN_COLUMNS
+from credit.credit_log import spread, token_lists
 from credit.diagnostics.offsets import token_ends
 from credit.diagnostics.rollouts import Rollouts
 from credit.kernel import LossOptions, Views, token_credit, token_logps
@@ -42,6 +42,7 @@ class ScoreOptions:
     cast_lm_head_to_fp32: bool
     temperature: float
     seed: int
+    credit_log_alternatives: int
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> ScoreOptions:
@@ -116,6 +117,7 @@ def score_rollouts(
             "template_options to score what the model read."
         )
     scorer = _Scorer(student_model, teacher_model, tokenizer, options, lam)
+    name_tokens = tokenizer.convert_ids_to_tokens
     rows = []
     for start in range(0, len(texts), BATCH):
         part = [i for i in range(start, min(start + BATCH, len(texts))) if ids[i]]
@@ -125,14 +127,14 @@ def score_rollouts(
             rows.append(
                 {
                     **rollouts.rows[i],
-                    **describe(plan, batch, i, i),
+                    **describe(plan, batch, i, i, tokenizer.decode),
                     "prompt": batch.prompts[i],
                     "row": i,
                     "token_ids": ids[i],
                     "own": own[i],
-                    "tokens": tokenizer.convert_ids_to_tokens(ids[i]),
+                    "tokens": name_tokens(ids[i]),
                     "ends": token_ends(ids[i], lambda x: tokenizer.decode(x, skip_special_tokens=True), texts[i]),
-                    **{n: [] if place is None else columns[n][place][: len(ids[i])].tolist() for n in TOKEN_COLUMNS},
+                    **({} if place is None else token_lists(columns, place, len(ids[i]), name_tokens)),
                 }
             )
         progress(min(BATCH, len(texts) - start))
@@ -188,15 +190,17 @@ class _Scorer:
             return self.target(logp_teacher, generic, generic0, lam, self.options.form)
 
         student_ND = hidden(self.student, plain)[where]
-        scores = token_credit(student_ND, labels_N, self.head, views, self.teacher_head, target, self.loss)
+        scores = token_credit(
+            student_ND, labels_N, self.head, views, self.teacher_head, target, self.loss,
+            self.options.credit_log_alternatives,
+        )  # fmt: skip
         scores["logp_teacher_nofeedback"] = torch.full_like(scores["r"], torch.nan)
         if self.teacher is not self.student:
             prior_ND = hidden(self.teacher, plain)[where]
             scores["logp_teacher_nofeedback"] = token_logps(
                 prior_ND, labels_N, self.teacher_head, self.options.chunk_tokens
             )
-        missing = torch.full(where.shape, torch.nan, device=device)
-        return {name: missing.masked_scatter(where, scores[name]).cpu() for name in TOKEN_COLUMNS}
+        return {name: spread(values, where).cpu() for name, values in scores.items()}
 
 
 def _ready(model: Any, tokenizer: Any) -> Any:

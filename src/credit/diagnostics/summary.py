@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from credit.contrast import prompt_key
+from credit.diagnostics.marks import TaskMarks
 from credit.diagnostics.measures import SCORES, Measures, OddRollout, measure
-from credit.diagnostics.offsets import marked_tokens, token_at
 from credit.diagnostics.rollouts import Rollouts
 from credit.statistics import bootstrap_mean, bootstrap_ratio
 
@@ -36,6 +36,9 @@ MEANING = {
     "auroc_answer_r": "how well |r| points at answer tokens (AUROC, 0.5 is chance)",
     "auroc_answer_S": "how well |S| does",
     "auroc_answer_R": "how well |R| does",
+    "auroc_boilerplate_r": "how well |r| tells answer tokens from boilerplate (AUROC)",
+    "auroc_boilerplate_S": "how well |S| does",
+    "auroc_boilerplate_R": "how well |R| does",
     "auroc_error_r": "how well -r points at the first wrong token (AUROC)",
     "auroc_error_S": "how well -S does",
     "auroc_error_R": "how well -R does",
@@ -50,8 +53,7 @@ def diagnose(
 
     Args:
         rollouts: rows with token credit, as written by training or by `score_rollouts`.
-        task: where it knows them, `bearing(row, completion)` gives the spans of the text that carry the answer,
-            `first_error(row, completion)` the place of the first wrong one, `rows(split)` the rows to find.
+        task: what it knows about the text of responses (see `TaskMarks`).
         success: score from which a response counts as a success.
 
     Returns:
@@ -60,13 +62,13 @@ def diagnose(
     """
     if not isinstance(rollouts, Rollouts):
         rollouts = Rollouts("rollouts", [dict(row) for row in rollouts])
-    known = _Task(task)
+    known = TaskMarks(task)
     counts: Counter[str] = Counter(responses=len(rollouts.rows))
     problems, responses, measured, odd = list(rollouts.problems), [], [], []
     for index, row in enumerate(rollouts.rows):
         try:
-            bearing, error = known.marks(row)
-            found = measure(row, bearing, error)
+            marks = known.of(row)
+            found = measure(row, marks)
         except OddRollout as problem:
             counts["odd"] += 1
             odd.append(f"{rollouts.where(index)}: {problem}; left out.")
@@ -77,7 +79,7 @@ def diagnose(
         counts["measured"] += 1
         counts["tokens"] += found.tokens
         counts["without_negative"] += found.S is None
-        counts["without_task_knowledge"] += bearing is None
+        counts["without_task_knowledge"] += marks.bearing is None
         measured.append((prompt_key(row.get("prompt") or ""), row.get("score"), found))
         place = {"file": rollouts.name, "row": index + 1, "step": row.get("step"), "score": row.get("score")}
         responses.append({**place, **asdict(found)})
@@ -134,6 +136,7 @@ def _summary(measured: list[tuple[str, Any, Measures]], success: float) -> dict[
     }  # fmt: skip
     for name in SCORES:
         summary[f"auroc_answer_{name}"] = mean(lambda m, name=name: m.auroc_bearing[name])
+        summary[f"auroc_boilerplate_{name}"] = mean(lambda m, name=name: m.auroc_boilerplate[name])
         summary[f"auroc_error_{name}"] = mean(lambda m, name=name: m.auroc_error[name])
     return {name: summary[name] for name in MEANING}
 
@@ -142,47 +145,3 @@ def estimate(found: Mapping[str, float]) -> Estimate:
     """Drop the interval of a single prompt: resampling it would draw one of no width."""
     return {**found, "low": None, "high": None} if found["n"] == 1 else {**found}
 
-
-class _Task:
-    """What a task knows about the text of a response, put on its tokens."""
-
-    def __init__(self, task: Any):
-        self.bearing = getattr(task, "bearing", None)
-        self.first_error = getattr(task, "first_error", None)
-        self._unplaced: Counter[str] = Counter()
-        self._rows = rows_by_prompt(task) if self.bearing or self.first_error else {}
-
-    def marks(self, rollout: Mapping[str, Any]) -> tuple[list[bool] | None, int | None]:
-        """Return (task-bearing tokens, first wrong token); None where the task, or the file, does not know."""
-        if not self._rows:
-            return None, None
-        row = self._rows.get(prompt_key(rollout.get("prompt") or ""))
-        ends = rollout.get("ends")
-        if row is None or ends is None:
-            self._unplaced["prompt is not one of the task's" if row is None else "tokens do not spell their text"] += 1
-            return None, None
-        text = rollout["completion"]
-        spans = self.bearing(row, text) if self.bearing else None
-        error = self.first_error(row, text) if self.first_error else None
-        marked = marked_tokens(ends, spans) if spans is not None else None
-        return marked, None if error is None else token_at(ends, error)
-
-    @property
-    def problems(self) -> list[str]:
-        """Say for how many responses marks are missing, and why."""
-        return [
-            f"Not known which tokens carry the answer in {number} of the responses: their {why}."
-            for why, number in self._unplaced.items()
-        ]
-
-
-def rows_by_prompt(task: Any) -> dict[str, Any]:
-    """Return the rows of all splits a task has, by the identity of their prompt."""
-    rows: dict[str, Any] = {}
-    for split in ("train", "validation", "test"):
-        try:
-            found: Iterable[Any] = task.rows(split)
-        except ValueError:  # a task without this split
-            continue
-        rows.update((prompt_key(row["prompt"]), row) for row in found)
-    return rows

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from random import Random
 from typing import Any
 
@@ -74,6 +74,14 @@ def leaks(completion: str) -> bool:
 def bearing_words(row: Row, completion: str) -> list[int]:
     """Return the word positions (= token positions) of a completion that carry the answer."""
     return FAMILIES[row["family"]].bearing(row, completion)
+
+
+@cache
+def boilerplate_words(family: str) -> frozenset[str]:
+    """Return the words that say nothing about an item: every right answer of the family holds them, or they leak."""
+    source = items(family, "train")
+    held = [set(split_words(next(source).correct.reasoned)) for _ in range(100)]
+    return frozenset.intersection(*map(frozenset, held)) | set(split_words(" ".join(LEAK_PHRASES)))
 
 
 def _word_spans(text: str) -> list[tuple[int, int]]:
@@ -145,6 +153,12 @@ class TinyTask:
         """Return the spans of the text that carry the answer."""
         spans = _word_spans(completion)
         return [spans[i] for i in bearing_words(row, completion)]
+
+    def boilerplate(self, row: Row, completion: str) -> list[tuple[int, int]]:
+        """Return the spans of words that every right answer of the family holds, and that carry no answer."""
+        words, bearing = boilerplate_words(row["family"]), set(bearing_words(row, completion))
+        spans = _word_spans(completion)
+        return [s for i, s in enumerate(spans) if i not in bearing and completion[slice(*s)] in words]
 
     def first_error(self, row: Row, completion: str) -> int | None:
         """Return where the first wrong word starts; None when there is none, or the family cannot tell."""
