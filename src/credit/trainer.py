@@ -32,20 +32,17 @@ from transformers import TrainerCallback
 
 from credit import _trl
 from credit.config import CreditConfig
-from credit.context import DEFAULT_TEMPLATE, TeacherTemplate, completion_text, strip_thinking, transcript
-from credit.credit_log import TOKEN_COLUMNS, write_token_credit
-from credit.diagnostics.offsets import token_ends
-from credit.diagnostics.sampled import token_metrics
+from credit.context import DEFAULT_TEMPLATE, TeacherTemplate, strip_thinking, transcript
 from credit.feedback import AsyncFeedbackReward, FeedbackReward, environment_feedback, merge_feedback
 from credit.health import COUNTED, IdleWatch, counts
-from credit.kernel import Views, token_credit, token_logps, vocabulary_loss
+from credit.kernel import Views, vocabulary_loss
 from credit.methods import get_method
-from credit.rewards import token_advantages
 from credit.rundir import COMPLETE
 from credit.scoring import Head, check_head, head_of, response_hidden, with_response_head
 from credit.startup import refuse_unsupported
 from credit.teacher import Teacher
-from credit.views import Batch, Plan, Planner, describe
+from credit.token_level import score_tokens
+from credit.views import Batch, Plan, Planner
 
 logger = get_logger(__name__)
 
@@ -195,8 +192,9 @@ class CreditTrainer(_trl.GRPOTrainer):
         moving = teacher.kind == "live" and args.steps_per_buffer > 1
         self._teacher_head = self._head(self._student if teacher.kind == "live" else teacher.model).frozen(copy=moving)
         self._report(plan, batch)
-        if args.level == "token" or self._logs_credit_now():
-            self._score_tokens(output, plan, batch, rows, active)
+        written = bool(args.credit_log_steps) and self.state.global_step % args.credit_log_steps == 0
+        if args.level == "token" or written:
+            score_tokens(self, output, plan, batch, rows, active, written)
 
     def _gather(self, graded: Graded) -> Batch:
         texts = [transcript(c) for c in graded.completions]
@@ -267,97 +265,6 @@ class CreditTrainer(_trl.GRPOTrainer):
             nofeedback_NCD=tokens("nofeedback_hidden"),
             lam=self.args.effective_lam,
         )
-
-    # -- token level, and what is written to disk
-
-    def _logs_credit_now(self) -> bool:
-        every = self.args.credit_log_steps
-        return bool(every) and self.state.global_step % every == 0
-
-    def _score_tokens(self, output: dict[str, Any], plan: Plan, batch: Batch, rows: range, active: Tensor) -> None:
-        """Credit of every sampled token: the advantages of `level="token"`, and the files of the credit viewer."""
-        assert self._teacher_head is not None
-        args = self.args
-        prompts = [
-            ids[mask.bool()].tolist() for ids, mask in zip(output["prompt_ids"], output["prompt_mask"], strict=True)
-        ]
-        hidden_BTD = self._hidden(self.model, prompts, output)
-        with torch.no_grad():
-            scores = token_credit(
-                hidden_BTD[active],
-                output["completion_ids"][active],
-                self._head(self._student),
-                self._views(output, active),
-                self._teacher_head,
-                self._target,
-                args.loss_options(),
-            )
-        credit_BT = {
-            name: torch.full(active.shape, torch.nan, device=active.device).masked_scatter(active, values)
-            for name, values in scores.items()
-        }
-        if args.level == "token":
-            advantage_BT = token_advantages(
-                credit_BT["R"], credit_BT["baseline"], active, args.token_credit, args.gamma, args.baseline,
-                self._global_mean,
-            )  # fmt: skip
-            if args.blend == "advantage":
-                group = output["advantages"].unsqueeze(1)
-                advantage_BT = args.blend_weight * group + (1 - args.blend_weight) * advantage_BT
-            output["advantages"] = advantage_BT
-            for name in ("teacher_hidden", "contrast_hidden", "nofeedback_hidden"):
-                output.pop(name, None)  # advantages are all the loss needs
-        if self._logs_credit_now():
-            credit_BT["logp_teacher_nofeedback"] = self._without_feedback(prompts, output, active)
-        for name, (part_BT, whole_BT) in token_metrics(credit_BT, active).items():
-            self._metrics["train"][f"credit/{name}"].append(self._global_ratio(part_BT.sum(), whole_BT.sum()).item())
-        if self._logs_credit_now() and self.accelerator.is_main_process:
-            self._write_credit(credit_BT, output, plan, batch, rows)
-
-    def _without_feedback(self, prompts: list[list[int]], output: dict[str, Any], active: Tensor) -> Tensor:
-        """Log-probabilities of the teacher's own weights without feedback; NaN where it has none of its own."""
-        logp_BT = torch.full(active.shape, torch.nan, device=active.device)
-        assert self.teacher is not None
-        assert self._teacher_head is not None
-        if self.teacher.kind == "live":
-            return logp_BT
-        hidden_BTD = self._hidden(self.teacher.model, prompts, output)
-        labels_N = output["completion_ids"][active]
-        return logp_BT.masked_scatter(
-            active, token_logps(hidden_BTD[active], labels_N, self._teacher_head, self.args.chunk_tokens)
-        )
-
-    def _write_credit(
-        self, credit_BT: dict[str, Tensor], output: dict[str, Any], plan: Plan, batch: Batch, rows: range
-    ) -> None:
-        assert self._graded is not None
-        # One rollout of every group before a second of any, so that a file shows many prompts.
-        order = sorted(range(len(rows)), key=lambda i: (i % self.group_size, i))
-        own_BT = self._response_mask(output)
-        rollouts = []
-
-        def decode(ids: Any) -> str:
-            return self._text.decode(ids, skip_special_tokens=True)
-
-        for i in order[: self.args.credit_log_rollouts]:
-            ids = output["completion_ids"][i][output["completion_mask"][i].bool()].tolist()
-            # With tools the text is all that the tokens say: a conversation has no other text they would spell.
-            text = decode(ids) if "tool_mask" in output else completion_text(self._graded.completions[i])
-            rollouts.append(
-                {
-                    "step": self.state.global_step,
-                    "row": rows[i],
-                    "score": self._graded.all_scores[rows[i]],
-                    "completion": text,
-                    "token_ids": ids,
-                    "tokens": self._text.convert_ids_to_tokens(ids),
-                    "ends": token_ends(ids, decode, text),
-                    "own": own_BT[i, : len(ids)].tolist(),
-                    **describe(plan, batch, i, rows[i]),
-                    **{name: credit_BT[name][i, : len(ids)].tolist() for name in TOKEN_COLUMNS},
-                }
-            )
-        write_token_credit(self._folder / "credit" / f"step_{self.state.global_step:06d}.parquet", rollouts)
 
     # -- loss
 
