@@ -8,8 +8,8 @@ import pytest
 
 from credit.credit_log import TOKEN_COLUMNS, write_token_credit
 from credit.diagnostics import OddRollout, Rollouts, auroc, diagnose, measure, read_rollouts
-from credit.diagnostics.offsets import marked_tokens, token_at, token_ends
 from credit.diagnostics.marks import Marks
+from credit.diagnostics.offsets import marked_tokens, token_at, token_ends
 from credit.diagnostics.summary import MEANING
 from credit.statistics import bootstrap_ratio
 from credit.tasks import get_task

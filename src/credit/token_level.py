@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from credit.context import completion_text
-from credit.credit_log import TOKEN_COLUMNS, write_token_credit
+from credit.credit_log import spread, token_lists, write_token_credit
 from credit.diagnostics.offsets import token_ends
 from credit.diagnostics.sampled import token_metrics
 from credit.kernel import token_credit, token_logps
@@ -45,11 +45,9 @@ def score_tokens(
             trainer._teacher_head,
             trainer._target,
             args.loss_options(),
+            args.credit_log_alternatives if written else 0,
         )
-    credit_BT = {
-        name: torch.full(active.shape, torch.nan, device=active.device).masked_scatter(active, values)
-        for name, values in scores.items()
-    }
+    credit_BT = {name: spread(values, active) for name, values in scores.items()}
     if args.level == "token":
         advantage_BT = token_advantages(
             credit_BT["R"], credit_BT["baseline"], active, args.token_credit, args.gamma, args.baseline,
@@ -72,14 +70,11 @@ def score_tokens(
 
 def _without_feedback(trainer: Any, prompts: list[list[int]], output: dict[str, Any], active: Tensor) -> Tensor:
     """Log-probabilities of the teacher's own weights without feedback; NaN where it has none of its own."""
-    logp_BT = torch.full(active.shape, torch.nan, device=active.device)
     if trainer.teacher.kind == "live":
-        return logp_BT
+        return torch.full(active.shape, torch.nan, device=active.device)
     hidden_BTD = trainer._hidden(trainer.teacher.model, prompts, output)
     labels_N = output["completion_ids"][active]
-    return logp_BT.masked_scatter(
-        active, token_logps(hidden_BTD[active], labels_N, trainer._teacher_head, trainer.args.chunk_tokens)
-    )
+    return spread(token_logps(hidden_BTD[active], labels_N, trainer._teacher_head, trainer.args.chunk_tokens), active)
 
 
 def _write_credit(
@@ -102,14 +97,15 @@ def _write_credit(
             {
                 "step": step,
                 "row": rows[i],
+                "family": graded.families[i],
                 "score": graded.all_scores[rows[i]],
                 "completion": text,
                 "token_ids": ids,
                 "tokens": tokenizer.convert_ids_to_tokens(ids),
                 "ends": token_ends(ids, decode, text),
                 "own": own_BT[i, : len(ids)].tolist(),
-                **describe(plan, batch, i, rows[i]),
-                **{name: credit_BT[name][i, : len(ids)].tolist() for name in TOKEN_COLUMNS},
+                **describe(plan, batch, i, rows[i], tokenizer.decode),
+                **token_lists(credit_BT, i, len(ids), tokenizer.convert_ids_to_tokens),
             }
         )
     write_token_credit(trainer._folder / "credit" / f"step_{step:06d}.parquet", rollouts)

@@ -54,6 +54,7 @@ class Graded:
     prompts: list[Any]
     completions: list[Any]
     feedback: list[str | None]
+    families: list[str | None]
     all_scores: list[float]
 
 
@@ -157,7 +158,9 @@ class CreditTrainer(_trl.GRPOTrainer):
             said = [source.feedback for source in self._sources]
             if self.environments:
                 said.append([environment_feedback(e) for e in self.environments])
-            self._graded = Graded(prompts, completions, merge_feedback(said, len(prompts)), scores.tolist())
+            families = [None if row.get("family") is None else str(row["family"]) for row in inputs]
+            feedback = merge_feedback(said, len(prompts))
+            self._graded = Graded(prompts, completions, feedback, families, scores.tolist())
         return rewards_per_func
 
     def _generate_and_score_completions(self, inputs):

@@ -182,9 +182,7 @@ class Planner:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def describe(
-    plan: Plan, batch: Batch, local: int, row: int, decode: Callable[[Sequence[int]], str]
-) -> dict[str, Any]:
+def describe(plan: Plan, batch: Batch, local: int, row: int, decode: Callable[[Sequence[int]], str]) -> dict[str, Any]:
     """What local rollout `local` (global row `row`) was asked, what its teacher read, and who it was compared with."""
     others = [] if plan.negatives is None else [j for j in plan.negatives[local].tolist() if j >= 0]
     return {

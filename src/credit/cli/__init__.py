@@ -16,6 +16,7 @@ COMMANDS = {
     "tasks": "list, show and validate tasks: does each row's own right answer get the full score?",
     "verify": "check the identities of the reward on exact worlds; non-zero exit if one fails",
     "diagnose": "measure what token credit pays for: pMI, S, G, R, assumptions, per response and token",
+    "inspect": "token-credit viewer of a run or file: one HTML page, tokens coloured by S, G, r, R",
     "report": "write report.html again from a run's files",
     "doctor": "versions, devices, the proven sandbox level, and what would run where",
     "tiny": "the embedded world: `credit tiny pretrain` reproduces its base model",

@@ -52,7 +52,8 @@ class TaskMarks:
         found = {name: method(row, text) if method else None for name, method in self._methods.items()}
 
         def on_tokens(name: str) -> list[bool] | None:
-            return None if found[name] is None else marked_tokens(ends, found[name])
+            spans = found[name]
+            return None if spans is None else marked_tokens(ends, spans)
 
         error = found["first_error"]
         return Marks(on_tokens("bearing"), on_tokens("boilerplate"), None if error is None else token_at(ends, error))

@@ -144,4 +144,3 @@ def _summary(measured: list[tuple[str, Any, Measures]], success: float) -> dict[
 def estimate(found: Mapping[str, float]) -> Estimate:
     """Drop the interval of a single prompt: resampling it would draw one of no width."""
     return {**found, "low": None, "high": None} if found["n"] == 1 else {**found}
-

@@ -1,5 +1,5 @@
 """The token-credit viewer: one self-contained page about the responses of a run or of a file."""
 
-from credit.viewer.page import Contents, write_viewer
+from credit.viewer.inspect import LIMIT, inspect
 
-__all__ = ["Contents", "write_viewer"]
+__all__ = ["LIMIT", "inspect"]

@@ -51,7 +51,7 @@ def contents(files: Sequence[Rollouts], task: Any = None, progress: Callable[[in
     for index, file in enumerate(files):
         page.problems += file.problems
         byte_level = any(mark in token for row in file.rows for token in row.get("tokens") or () for mark in "ĠĊ")
-        for place, row in enumerate(file.rows):
+        for place in range(len(file.rows)):
             page.responses.append(_response(page, file, place, byte_level, marks, texts, words) | {"file": index})
             progress(1)
     page.problems += marks.problems

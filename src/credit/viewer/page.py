@@ -37,7 +37,12 @@ QUANTITIES = {
 
 
 def write_viewer(
-    path: Path, title: str, page: Contents, names: Sequence[str], steps: Sequence[Mapping[str, Any]], notes: Sequence[str]
+    path: Path,
+    title: str,
+    page: Contents,
+    names: Sequence[str],
+    steps: Sequence[Mapping[str, Any]],
+    notes: Sequence[str],
 ) -> Path:
     """Write the page, whole or not at all.
 
