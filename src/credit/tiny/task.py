@@ -78,7 +78,7 @@ def bearing_words(row: Row, completion: str) -> list[int]:
 
 @cache
 def boilerplate_words(family: str) -> frozenset[str]:
-    """Return the words that say nothing about an item: every right answer of the family holds them, or they leak."""
+    """Return the words that every right answer of a family holds, and those that leak."""
     source = items(family, "train")
     held = [set(split_words(next(source).correct.reasoned)) for _ in range(100)]
     return frozenset.intersection(*map(frozenset, held)) | set(split_words(" ".join(LEAK_PHRASES)))
@@ -155,8 +155,9 @@ class TinyTask:
         return [spans[i] for i in bearing_words(row, completion)]
 
     def boilerplate(self, row: Row, completion: str) -> list[tuple[int, int]]:
-        """Return the spans of words that every right answer of the family holds, and that carry no answer."""
+        """Return the spans that say nothing about this item: boilerplate words, if not in the prompt or bearing."""
         words, bearing = boilerplate_words(row["family"]), set(bearing_words(row, completion))
+        words = words - set(split_words(row["prompt"][-1]["content"]))
         spans = _word_spans(completion)
         return [s for i, s in enumerate(spans) if i not in bearing and completion[slice(*s)] in words]
 

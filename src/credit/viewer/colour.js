@@ -23,5 +23,7 @@ function drawLegend(target, quantity, response) {
   if (quantity.sides) parts.push(swatch("up", "above 0"), swatch("down", "below 0, underlined"));
   parts.push(swatch("gap", "no value"));
   if (response && response.own < response.T) parts.push(swatch("tool", "what a tool answered"));
+  if (page.marked) parts.push(element("span", {}, element("span", { class: "marked" }, element("span", { class: "bearing" }, "carries the answer")), " · ",
+    element("span", { class: "marked" }, element("span", { class: "error" }, "first wrong token"))));
   target.replaceChildren(...parts);
 }

@@ -28,6 +28,7 @@ class Contents:
         problems: what was odd, in sentences.
         spread: |value| of own tokens per quantity, for the colour scales.
         tokens: what the run's tokens earned, by text.
+        marked: whether the task knows of any token that carries the answer.
     """
 
     texts: list[list[tuple[str, str]]] = field(default_factory=list)
@@ -36,6 +37,7 @@ class Contents:
     problems: list[str] = field(default_factory=list)
     spread: dict[str, list[float]] = field(default_factory=dict)
     tokens: Words = field(default_factory=Words)
+    marked: bool = False
 
 
 def contents(files: Sequence[Rollouts], task: Any = None, progress: Callable[[int], None] = lambda n: None) -> Contents:
@@ -90,6 +92,7 @@ def _response(
         row, len(raw), [words.of(t) for t in shown], marks, lambda token: words.of(token_text(token, byte_level))
     )
     page.problems += [f"{file.where(place)}: {sentence}" for sentence in odd]
+    page.marked |= marks.bearing is not None
     mine = own(row, len(raw))
     page.tokens.add(row, shown, mine)
     for name, sizes in page.spread.items():

@@ -88,7 +88,7 @@ def _pointing(summary: Mapping[str, Any]) -> list[str]:
     against, others = (f"{show(v['mean'], 2)}{_interval(v)}" for v in found)
     return [
         f"The size of S tells tokens that carry the answer from boilerplate with an AUROC of {against}, from all other "
-        f"tokens with {others} (0.5 is chance). Answer tokens are underlined."
+        f"tokens with {others} (0.5 is chance)."
     ]
 
 

@@ -20,6 +20,7 @@ function headOf(r) {
 async function open(place) {
   const mine = ++turn;
   current = place;
+  $("main").setAttribute("aria-busy", "true");
   letGo();
   showToken(null);
   reveal();
@@ -28,6 +29,7 @@ async function open(place) {
     $("head").replaceChildren(element("p", {}, "No response matches. Loosen the filters."));
     $("shown").replaceChildren();
     $("context").replaceChildren();
+    $("main").removeAttribute("aria-busy");
     return;
   }
   const r = page.responses[place];
@@ -47,7 +49,7 @@ async function open(place) {
     parts.push(wanted.length > 1 ? element("div", { class: "alone" }, headOf(other), body) : body);
   }
   $("shown").replaceChildren(...parts);
-  $("shown").className = "marked";
+  $("main").removeAttribute("aria-busy");
 }
 
 function choose(key) {
@@ -88,9 +90,10 @@ const KEYS = {
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || $("keys").open) return;
-  if (event.target.matches("input[type=search], select")) return event.key === "Escape" && event.target.blur();
-  if (event.target.matches("#choices input") && event.key.startsWith("Arrow")) return; // the choice moves, not the token
-  if (event.target === $("list") && ["ArrowDown", "ArrowUp"].includes(event.key)) return event.preventDefault(), step(event.key === "ArrowDown" ? 1 : -1);
+  const at = event.target instanceof Element ? event.target : document.body;
+  if (at.matches("input[type=search], select")) return event.key === "Escape" && at.blur();
+  if (at.matches("#choices input") && event.key.startsWith("Arrow")) return; // the choice moves, not the token
+  if (at === $("list") && ["ArrowDown", "ArrowUp"].includes(event.key)) return event.preventDefault(), step(event.key === "ArrowDown" ? 1 : -1);
   const act = KEYS[event.key] || (/^[1-9]$/.test(event.key) && page.quantities[event.key - 1] && (() => choose(page.quantities[event.key - 1].key)));
   if (!act) return;
   event.preventDefault();

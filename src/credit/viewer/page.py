@@ -14,7 +14,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from credit.credit_log import ALTERNATIVES, TOKEN_COLUMNS
-from credit.diagnostics.measures import GENERIC_NATS
 from credit.diagnostics.summary import MEANING
 from credit.report.figures import nice
 from credit.report.text import visible
@@ -25,9 +24,9 @@ SCRIPTS = ("data.js", "colour.js", "tokens.js", "list.js", "panels.js", "main.js
 
 # name -> (label, what it is, whether it has two sides). `advantage` is computed on the page, from R and baseline.
 QUANTITIES = {
-    "S": ("S", "input-specific part of the teacher, log p_T - G", True),
+    "S": ("S", "input-specific part of the teacher, log p_T − G", True),
     "G": ("G", "input-generic part: mean log p_T under unrelated inputs x'", False),
-    "r": ("r", "self-distillation reward, log p_T - log p", True),
+    "r": ("r", "self-distillation reward, log p_T − log p", True),
     "R": ("R", "credit as the method defines it", True),
     "advantage": ("R − E R", "credit above what the student could expect there: what its gradient follows", True),
     "logp_student": ("log p", "student", False),
@@ -86,7 +85,7 @@ def _data(title: str, page: Contents, names: Sequence[str], steps: Sequence[Mapp
             {"key": key, "label": label, "meaning": meaning, "sides": sides, "limit": _limit(page, key)}
             for key, (label, meaning, sides) in QUANTITIES.items()
         ],
-        "generic_nats": GENERIC_NATS,
+        "marked": page.marked,
         "meaning": MEANING,
         "steps": [{"counts": step["counts"], "summary": step["summary"]} for step in steps],
         "tables": page.tokens.tables(),
