@@ -153,6 +153,9 @@ class CreditConfig(GRPOConfig):
         "Write token credit of a few rollouts to credit/*.parquet every n steps; 0 is never. Default: ours.",
     )
     credit_log_rollouts: int = _option(16, "Rollouts per such file. Default: ours.")
+    credit_log_watched: int = _option(
+        4, "Rollouts of the first such file that all later ones score again, same z and x'; 0 is none. Default: ours."
+    )
     credit_log_alternatives: int = _option(
         5, "Likeliest tokens of student and target described at each place of such a file; 0 is none. Default: ours."
     )
@@ -363,6 +366,7 @@ _RANGES: dict[str, tuple[Any, str]] = {
     "chunk_tokens": (lambda v: v >= 1, "use at least 1"),
     "credit_log_steps": (lambda v: v >= 0, "use 0 (never) or a number of steps"),
     "credit_log_rollouts": (lambda v: v >= 1, "use at least 1"),
+    "credit_log_watched": (lambda v: v >= 0, "use 0 (none) or a number of rollouts"),
     "credit_log_alternatives": (lambda v: v >= 0, "use 0 (none) or a number of tokens"),
     "idle_warning_steps": (lambda v: v >= 1, "use at least 1"),
 }

@@ -49,12 +49,13 @@ def token_lists(
 def write_token_credit(path: Path, rollouts: list[dict[str, Any]]) -> None:
     """Write rollouts to `path`.
 
-    Each holds `step`, `row`, `group`, `family` (of its row, where the data has one), `prompt` (kept as JSON text if it
-    is a message list), `completion`, `score`, `solution`, `feedback`, `negatives` (texts of x'), `teacher_prompt` (all
-    the teacher read, as its tokens spell it), `tokens`, `token_ids`, `ends` (where each token ends in `completion`, in
-    characters; None when the tokens do not spell it), `own` (which tokens the model wrote; the others are what tools
-    answered, and earn no credit), the lists named in `TOKEN_COLUMNS`, and lists of lists: `logp_contrast` (log-prob
-    under each x'), `alt_tokens`, `alt_ids` and those named in `ALTERNATIVES`. What is missing becomes null.
+    Each holds `step`, `scored_again` (a rollout of the first file, as student and teacher see it now), `row`, `group`,
+    `family` (of its row, where the data has one), `prompt` (kept as JSON text if it is a message list), `completion`,
+    `score`, `solution`, `feedback`, `negatives` (texts of x'), `teacher_prompt` (all the teacher read, as its tokens
+    spell it), `tokens`, `token_ids`, `ends` (where each token ends in `completion`, in characters; None when the tokens
+    do not spell it), `own` (which tokens the model wrote; the others are what tools answered, and earn no credit), the
+    lists named in `TOKEN_COLUMNS`, and lists of lists: `logp_contrast` (log-prob under each x'), `alt_tokens`,
+    `alt_ids` and those named in `ALTERNATIVES`. What is missing becomes null.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -67,6 +68,7 @@ def write_token_credit(path: Path, rollouts: list[dict[str, Any]]) -> None:
     numbers = pa.list_(pa.float32())
     schema = pa.schema(
         many(("step", "row", "group"), pa.int64())
+        + many(("scored_again",), pa.bool_())
         + many(("family", "prompt", "completion"), pa.string())
         + many(("score",), pa.float64())
         + many(("solution", "feedback"), pa.string())

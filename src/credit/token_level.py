@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from torch import Tensor
 
 from credit.context import completion_text
@@ -17,6 +18,7 @@ from credit.diagnostics.sampled import token_metrics
 from credit.kernel import token_credit, token_logps
 from credit.rewards import token_advantages
 from credit.views import Batch, Plan, describe
+from credit.watched import Watched, current, watched_file
 
 
 def score_tokens(
@@ -35,6 +37,30 @@ def score_tokens(
     """
     args = trainer.args
     prompts = [ids[mask.bool()].tolist() for ids, mask in zip(output["prompt_ids"], output["prompt_mask"], strict=True)]
+    credit_BT = _columns(trainer, prompts, output, active, written)
+    for name, (part_BT, whole_BT) in token_metrics(credit_BT, active).items():
+        ratio = trainer._global_ratio(part_BT.sum(), whole_BT.sum())
+        trainer._metrics["train"][f"credit/{name}"].append(ratio.item())
+    if written:
+        _write(trainer, credit_BT, prompts, output, plan, batch, rows)
+    if args.level == "token":
+        advantage_BT = token_advantages(
+            credit_BT["R"], credit_BT["baseline"], active, args.token_credit, args.gamma, args.baseline,
+            trainer._global_mean,
+        )  # fmt: skip
+        if args.blend == "advantage":
+            group = output["advantages"].unsqueeze(1)
+            advantage_BT = args.blend_weight * group + (1 - args.blend_weight) * advantage_BT
+        output["advantages"] = advantage_BT
+        for name in ("teacher_hidden", "contrast_hidden", "nofeedback_hidden"):
+            output.pop(name, None)  # advantages are all the loss needs
+
+
+def _columns(
+    trainer: Any, prompts: list[list[int]], output: dict[str, Any], active: Tensor, written: bool
+) -> dict[str, Tensor]:
+    """Return the columns of token credit on all tokens, (B, T, ...); with all that is written if they are."""
+    args = trainer.args
     hidden_BTD = trainer._hidden(trainer.model, prompts, output)
     with torch.no_grad():
         scores = token_credit(
@@ -48,24 +74,9 @@ def score_tokens(
             args.credit_log_alternatives if written else 0,
         )
     credit_BT = {name: spread(values, active) for name, values in scores.items()}
-    if args.level == "token":
-        advantage_BT = token_advantages(
-            credit_BT["R"], credit_BT["baseline"], active, args.token_credit, args.gamma, args.baseline,
-            trainer._global_mean,
-        )  # fmt: skip
-        if args.blend == "advantage":
-            group = output["advantages"].unsqueeze(1)
-            advantage_BT = args.blend_weight * group + (1 - args.blend_weight) * advantage_BT
-        output["advantages"] = advantage_BT
-        for name in ("teacher_hidden", "contrast_hidden", "nofeedback_hidden"):
-            output.pop(name, None)  # advantages are all the loss needs
     if written:
         credit_BT["logp_teacher_nofeedback"] = _without_feedback(trainer, prompts, output, active)
-    for name, (part_BT, whole_BT) in token_metrics(credit_BT, active).items():
-        ratio = trainer._global_ratio(part_BT.sum(), whole_BT.sum())
-        trainer._metrics["train"][f"credit/{name}"].append(ratio.item())
-    if written and trainer.accelerator.is_main_process:
-        _write_credit(trainer, credit_BT, output, plan, batch, rows)
+    return credit_BT
 
 
 def _without_feedback(trainer: Any, prompts: list[list[int]], output: dict[str, Any], active: Tensor) -> Tensor:
@@ -77,25 +88,74 @@ def _without_feedback(trainer: Any, prompts: list[list[int]], output: dict[str, 
     return spread(token_logps(hidden_BTD[active], labels_N, trainer._teacher_head, trainer.args.chunk_tokens), active)
 
 
-def _write_credit(
-    trainer: Any, credit_BT: dict[str, Tensor], output: dict[str, Any], plan: Plan, batch: Batch, rows: range
+def _write(
+    trainer: Any,
+    credit_BT: dict[str, Tensor],
+    prompts: list[list[int]],
+    output: dict[str, Any],
+    plan: Plan,
+    batch: Batch,
+    rows: range,
 ) -> None:
-    graded, tokenizer, step = trainer._graded, trainer._text, trainer.state.global_step
+    """Write a few rollouts of this batch, and those of the first file as they score now."""
+    args, step, main = trainer.args, trainer.state.global_step, trainer.accelerator.is_main_process
     # One rollout of every group before a second of any, so that a file shows many prompts.
     order = sorted(range(len(rows)), key=lambda i: (i % trainer.group_size, i))
+    chosen = order[: args.credit_log_rollouts]
+    described = _described(trainer, chosen, output, plan, batch, rows) if main else []
+    rollouts = _with_numbers(trainer, described, credit_BT, chosen, again=False)
+    if args.credit_log_watched:
+        kept = watched_file(trainer._folder, trainer.accelerator.process_index)
+        watched = current(kept, step, gather_object)
+        if watched is None:
+            # Those with a teacher first; as many on every rank, so that later forward passes stay in step.
+            best = sorted(range(len(chosen)), key=lambda k: not any(plan.contexts[chosen[k]]))
+            del best[args.credit_log_watched :]
+            said = [described[k] for k in best] if main else []
+            Watched.of([chosen[k] for k in best], prompts, plan, output, said).save(kept)
+        else:
+            scores_BT = _scored_again(trainer, watched)
+            every = list(range(len(watched.prompts)))
+            rollouts += _with_numbers(trainer, watched.described, scores_BT, every, again=True)
+    if main:
+        write_token_credit(trainer._folder / "credit" / f"step_{step:06d}.parquet", rollouts)
+
+
+def _scored_again(trainer: Any, watched: Watched) -> dict[str, Tensor]:
+    output = {name: values.to(trainer.accelerator.device) for name, values in watched.tensors.items()}
+    trainer._add_views(output, watched.plan)
+    active = trainer._response_mask(output) & output["has_teacher"].unsqueeze(1)
+    return _columns(trainer, watched.prompts, output, active, written=True)
+
+
+def _with_numbers(
+    trainer: Any, described: list[dict[str, Any]], scores_BT: dict[str, Tensor], places: list[int], again: bool
+) -> list[dict[str, Any]]:
+    """Join what is known of rollouts (nothing on other ranks than the main one) with their numbers."""
+    step, name_tokens = trainer.state.global_step, trainer._text.convert_ids_to_tokens
+    return [
+        {**row, "step": step, "scored_again": again, **token_lists(scores_BT, i, len(row["token_ids"]), name_tokens)}
+        for i, row in zip(places, described, strict=False)
+    ]
+
+
+def _described(
+    trainer: Any, chosen: list[int], output: dict[str, Any], plan: Plan, batch: Batch, rows: range
+) -> list[dict[str, Any]]:
+    """Return what is known of the chosen rollouts besides their numbers."""
+    graded, tokenizer = trainer._graded, trainer._text
     own_BT = trainer._response_mask(output)
-    rollouts = []
+    described = []
 
     def decode(ids: Any) -> str:
         return tokenizer.decode(ids, skip_special_tokens=True)
 
-    for i in order[: trainer.args.credit_log_rollouts]:
+    for i in chosen:
         ids = output["completion_ids"][i][output["completion_mask"][i].bool()].tolist()
         # With tools the text is all that the tokens say: a conversation has no other text they would spell.
         text = decode(ids) if "tool_mask" in output else completion_text(graded.completions[i])
-        rollouts.append(
+        described.append(
             {
-                "step": step,
                 "row": rows[i],
                 "family": graded.families[i],
                 "score": graded.all_scores[rows[i]],
@@ -105,7 +165,6 @@ def _write_credit(
                 "ends": token_ends(ids, decode, text),
                 "own": own_BT[i, : len(ids)].tolist(),
                 **describe(plan, batch, i, rows[i], tokenizer.decode),
-                **token_lists(credit_BT, i, len(ids), tokenizer.convert_ids_to_tokens),
             }
         )
-    write_token_credit(trainer._folder / "credit" / f"step_{step:06d}.parquet", rollouts)
+    return described

@@ -179,15 +179,7 @@ class CreditTrainer(_trl.GRPOTrainer):
         rows = range(first, first + len(graded.prompts))
         plan = self._planner.plan(batch, rows, self._prompt_limit(output), self._next_seed())
 
-        model = self.model if teacher.kind == "live" else teacher.model
-        device = output["completion_ids"].device
-        output["has_teacher"] = torch.tensor([any(z) for z in plan.contexts], device=device)
-        output["teacher_hidden"] = self._hidden(model, plan.own, output)
-        if plan.negatives is not None:
-            output["contrast_available"] = (plan.negatives >= 0).to(device)
-            output["contrast_hidden"] = torch.stack([self._hidden(model, v, output) for v in plan.contrast], dim=1)
-        if plan.nofeedback:
-            output["nofeedback_hidden"] = torch.stack([self._hidden(model, v, output) for v in plan.nofeedback], dim=1)
+        self._add_views(output, plan)
         active = self._response_mask(output) & output["has_teacher"].unsqueeze(1)
         everywhere: Any = self.accelerator.gather(active.sum())
         output["num_credit_tokens"] = everywhere.sum()
@@ -198,6 +190,19 @@ class CreditTrainer(_trl.GRPOTrainer):
         written = bool(args.credit_log_steps) and self.state.global_step % args.credit_log_steps == 0
         if args.level == "token" or written:
             score_tokens(self, output, plan, batch, rows, active, written)
+
+    def _add_views(self, output: dict[str, Any], plan: Plan) -> None:
+        """Score what the teachers read: hidden states at the response, (B, T, D), and (B, C, T, D) under each x'."""
+        assert self.teacher is not None
+        model = self.model if self.teacher.kind == "live" else self.teacher.model
+        device = output["completion_ids"].device
+        output["has_teacher"] = torch.tensor([any(z) for z in plan.contexts], device=device)
+        output["teacher_hidden"] = self._hidden(model, plan.own, output)
+        if plan.negatives is not None:
+            output["contrast_available"] = (plan.negatives >= 0).to(device)
+            output["contrast_hidden"] = torch.stack([self._hidden(model, v, output) for v in plan.contrast], dim=1)
+        if plan.nofeedback:
+            output["nofeedback_hidden"] = torch.stack([self._hidden(model, v, output) for v in plan.nofeedback], dim=1)
 
     def _gather(self, graded: Graded) -> Batch:
         texts = [transcript(c) for c in graded.completions]

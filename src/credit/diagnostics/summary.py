@@ -52,7 +52,8 @@ def diagnose(
     """Measure scored rollouts; see `docs/diagnostics.md` for every number.
 
     Args:
-        rollouts: rows with token credit, as written by training or by `score_rollouts`.
+        rollouts: rows with token credit, as written by training or by `score_rollouts`. Those `scored_again` are left
+            out.
         task: what it knows about the text of responses (see `TaskMarks`).
         success: score from which a response counts as a success.
 
@@ -63,9 +64,11 @@ def diagnose(
     if not isinstance(rollouts, Rollouts):
         rollouts = Rollouts("rollouts", [dict(row) for row in rollouts])
     known = TaskMarks(task)
-    counts: Counter[str] = Counter(responses=len(rollouts.rows))
+    counts: Counter[str] = Counter(responses=sum(not row.get("scored_again") for row in rollouts.rows))
     problems, responses, measured, odd = list(rollouts.problems), [], [], []
     for index, row in enumerate(rollouts.rows):
+        if row.get("scored_again"):
+            continue  # old answers: they would count their prompt once more, and say nothing about this step's
         try:
             marks = known.of(row)
             found = measure(row, marks)

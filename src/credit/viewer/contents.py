@@ -94,7 +94,8 @@ def _response(
     page.problems += [f"{file.where(place)}: {sentence}" for sentence in odd]
     page.marked |= marks.bearing is not None
     mine = own(row, len(raw))
-    page.tokens.add(row, shown, mine)
+    if not row.get("scored_again"):
+        page.tokens.add(row, shown, mine)
     for name, sizes in page.spread.items():
         values = row.get(name) or ()
         if len(values) == len(raw):
@@ -102,7 +103,7 @@ def _response(
     return {
         "place": place + 1,
         "step": row.get("step"),
-        "row": row.get("row"),
+        "again": bool(row.get("scored_again")),
         "family": None if row.get("family") is None else visible(row["family"]),
         "score": number(row.get("score")),
         "prompt": text(prompt_key(row["prompt"])),

@@ -18,13 +18,15 @@ const SORTS = {
 };
 
 const KINDS = {
+  "new responses": (r) => !r.again,
   all: () => true,
-  successes: (r) => r.score !== null && r.score >= 1,
-  failures: (r) => r.score !== null && r.score < 1,
-  "with a teacher": (r) => r.pmi !== null,
-  "without a teacher": (r) => r.pmi === null,
-  "shown a solution": (r) => r.solution !== null,
-  "shown feedback": (r) => r.feedback !== null,
+  "scored again": (r) => r.again,
+  successes: (r) => !r.again && r.score !== null && r.score >= 1,
+  failures: (r) => !r.again && r.score !== null && r.score < 1,
+  "with a teacher": (r) => !r.again && r.pmi !== null,
+  "without a teacher": (r) => !r.again && r.pmi === null,
+  "shown a solution": (r) => !r.again && r.solution !== null,
+  "shown feedback": (r) => !r.again && r.feedback !== null,
 };
 
 const labelOf = (r) => (r.step === null || r.step === undefined ? page.files[r.file] : `step ${r.step}`);
@@ -47,8 +49,8 @@ function applyFilters() {
       return direction * (x - y) || a - b;
     });
   }
-  const total = page.responses.length;
-  $("count").textContent = listed.length === total ? `${total} responses` : `${listed.length} of ${total} responses`;
+  const total = page.responses.filter((r) => !r.again).length;
+  $("count").textContent = listed.length === total && kind === KINDS["new responses"] ? `${total} responses` : `${listed.length} of ${total} responses`;
   $("list").scrollTop = 0;
   drawList();
   if (!listed.includes(current)) open(listed.length ? listed[0] : null);

@@ -13,7 +13,7 @@ function headOf(r) {
     fact("score", r.score === null ? "–" : show(r.score, 2)), fact("pMI", show(r.pmi, 3)), fact("sum of S", show(r.S, 3)), fact("sum of G", show(r.G, 3)),
     fact("sum of R", show(r.R, 3)), fact("credit on generic tokens", percent(r.generic)), fact("tokens", r.own === r.T ? r.T : `${r.own} own of ${r.T}`),
   ];
-  const where = `${labelOf(r)}${r.family ? ` · ${r.family}` : ""} · row ${r.place} of ${page.files[r.file]}`;
+  const where = `${labelOf(r)}${r.family ? ` · ${r.family}` : ""} · row ${r.place} of ${page.files[r.file]}${r.again ? " · scored again" : ""}`;
   return element("div", {}, element("h2", {}, where), element("div", { class: "facts" }, ...facts), r.why ? element("p", { class: "soft" }, r.why) : null);
 }
 
@@ -123,6 +123,7 @@ function start() {
   const [place, key] = location.hash.slice(1).split("/");
   const asked = Number(place) - 1;
   if (page.responses[asked]) current = asked;
+  if (page.responses[asked]?.again) $("kind").value = "all"; // or the filter would close it
   choose(key && page.quantities.some((q) => q.key === key) ? key : page.quantities[0].key);
   applyFilters();
   if (current !== null) open(current);
