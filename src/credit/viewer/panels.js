@@ -24,7 +24,10 @@ function showToken(drawn, t) {
   const rows = page.quantities.map((q) => [q.label, exact(valueAt(numbers, q.key, t))]);
   rows.push(["baseline E R", exact(numbers.columns.baseline[t])]);
   numbers.contrast.forEach((column, c) => rows.push([`log p_T under x'${numbers.contrast.length > 1 ? ` ${c + 1}` : ""}`, exact(column[t])]));
+  const release = element("button", { class: "release", "aria-label": "Let go of the token" }, "×");
+  release.addEventListener("click", () => (letGo(), showToken(null)));
   target.replaceChildren(
+    release,
     element("h2", {}, element("code", { dir: "auto" }, page.words[numbers.texts[t]])),
     element("p", { class: "soft" }, `token ${t + 1} of ${response.T}${numbers.ids[t] === bits.none ? "" : `, id ${numbers.ids[t]}`}. ${said.join(" ")}`),
     table(null, ["quantity", "nats"], rows),

@@ -27,7 +27,9 @@ async function drawTokens(response, quantity) {
   box.addEventListener("click", (event) => {
     if (event.target.dataset.t) hold(drawn, Number(event.target.dataset.t));
   });
-  box.addEventListener("focus", () => heldToken || (response.T && hold(drawn, 0)));
+  box.addEventListener("focus", () => { // by keyboard; a tap has its own token
+    if (!heldToken && response.T && box.matches(":focus-visible")) hold(drawn, 0);
+  });
   return drawn;
 }
 
