@@ -17,7 +17,13 @@ class EvalArguments(SourceOptions):
     """`credit eval`."""
 
     split: str = field(default="test", metadata={"help": "Rows to evaluate on."})
-    max_new_tokens: int = field(default=256, metadata={"help": "Longest answer in tokens."})
+    max_new_tokens: int = field(
+        default=256, metadata={"help": "Longest answer in tokens; of a conversation, all turns and tool outputs."}
+    )
+    max_tool_calling_iterations: int | None = field(
+        default=None,
+        metadata={"help": "Turns that may call tools, for tasks with an environment. Default: until max_new_tokens."},
+    )
     seed: int = field(default=0, metadata={"help": "Seed of the sampler."})
     out: str | None = field(
         default=None, metadata={"help": "Folder for scores.json and answers.jsonl; a killed evaluation goes on."}
@@ -39,6 +45,7 @@ def main(argv: list[str]) -> int:
     parser.description = main.__doc__
     with explained():
         (options,) = parse(parser, argv)
+        from credit.conversations import equip
         from credit.evaluate import evaluate, summarise, write_records
         from credit.sampling import EvalOptions
         from credit.tasks import rows_of
@@ -52,11 +59,13 @@ def main(argv: list[str]) -> int:
             top_p=options.eval_top_p,
             max_new_tokens=options.max_new_tokens,
             seed=options.seed,
+            max_tool_calling_iterations=options.max_tool_calling_iterations,
         )
         hf_logging.disable_progress_bar()
         model, tokenizer = load_model(options.model)
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
+        equip(task, tokenizer, rows, options.max_tool_calling_iterations)
         fit_prompts(rows, tokenizer)
         device = torch.accelerator.current_accelerator()
         model.to(device if device is not None and torch.accelerator.is_available() else "cpu")
