@@ -33,7 +33,7 @@ def equip(task: Any, tokenizer: Any, rows: Sequence[Row], max_tool_calling_itera
                 "Drop it."
             )
         return
-    getattr(task, "prepare", lambda tokenizer: None)(tokenizer)
+    described_tools(task, tokenizer)
     if not supports_tool_calling(tokenizer):
         raise ValueError(
             f"task {task.name!r} calls tools, and the chat template of this tokenizer cannot write tool calls and tool "
@@ -62,6 +62,14 @@ def equip(task: Any, tokenizer: Any, rows: Sequence[Row], max_tool_calling_itera
         inspect.signature(environment.reset).bind(**rows[0])
     except TypeError as error:
         raise ValueError(f"task {task.name!r}: reset must take every field of a row ({error}). Add **row.") from None
+
+
+def described_tools(task: Any, tokenizer: Any) -> dict[str, Any]:
+    """Let a task prepare a tokenizer, and return what its chat template needs to describe the task's tools."""
+    if not has_environment(task):
+        return {}
+    getattr(task, "prepare", lambda tokenizer: None)(tokenizer)
+    return {"tools": list(tools_of(task.environment()).values())}
 
 
 def converse(

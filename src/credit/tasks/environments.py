@@ -35,7 +35,7 @@ def check_environment(task: Any, name: str) -> None:
     if not callable(task.environment):
         raise ValueError(f"{where} is no class. Write environment = YourClass, not an instance of it.")
     try:
-        instance = task.environment()
+        instance: Any = task.environment()
     except TypeError as error:
         raise ValueError(f"{where} cannot be made without arguments: {error}. What it needs comes in reset.") from None
     for method in _OWN:

@@ -1,0 +1,403 @@
+"""Tasks that hold conversations: sampled as training samples them, resumed after a kill, from the command line."""
+
+import json
+import sys
+
+import pytest
+import torch
+import yaml
+from trl import chat_template_utils
+
+from credit import _trl
+from credit.cli import main
+from credit.conversations import converse, equip
+from credit.evaluate import evaluate
+from credit.sampling import EvalOptions
+from credit.sources import load_model
+from credit.tasks import check_task, get_task, validate
+from credit.tiny.walk import RouteWalk, WalkTask
+from local_models import history, make_config, make_model, save_model
+from multi_turn import Lookup, tool_tokenizer
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore:You are using 'environment_factory':UserWarning"),
+]
+
+OPTIONS = EvalOptions(samples=2, temperature=1.0, top_p=1.0, max_new_tokens=64, batch_size=3)
+TASK = WalkTask()
+
+
+def walker():
+    model, tokenizer = load_model("tiny")
+    rows = TASK.rows("test", 8)
+    equip(TASK, tokenizer, rows, None)
+    return model, tokenizer, rows
+
+
+@pytest.mark.parametrize(("budget", "replies"), [(24, {0}), (40, {1}), (64, {2})])
+def test_greedy_conversations_are_those_of_the_trainer(tmp_path, monkeypatch, budget, replies):
+    """The oracle is TRL's trainer itself: the same turns, calls, tool outputs and rewards, token budget included."""
+    from datasets import Dataset
+
+    from credit import CreditTrainer
+    from credit.context import transcript
+
+    model, tokenizer, rows = walker()
+    trainer = CreditTrainer(
+        model, None,
+        make_config(
+            tmp_path, method="grpo", max_steps=1, num_generations=2, per_device_train_batch_size=16,
+            max_completion_length=budget, max_tool_calling_iterations=2, generation_kwargs={"do_sample": False},
+        ),
+        train_dataset=Dataset.from_list(rows), processing_class=tokenizer, environment_factory=RouteWalk,
+    )  # fmt: skip
+    seen = {}
+    rewards = trainer._calculate_rewards
+
+    def keep(inputs, prompts, completions, ids):
+        scores = rewards(inputs, prompts, completions, ids)
+        for row, completion, score in zip(inputs, completions, scores[:, 0].tolist(), strict=True):
+            seen[row["id"]] = (transcript(completion), score)
+        return scores
+
+    monkeypatch.setattr(trainer, "_calculate_rewards", keep)
+    trainer.train()
+    assert len(history(trainer)) == 1
+    options = EvalOptions(samples=1, max_new_tokens=budget, max_tool_calling_iterations=2)
+    model, tokenizer, _ = walker()
+    found = converse(model, tokenizer, TASK, rows, options, True, {})
+    assert {row["id"]: pair for row, (pair,) in zip(rows, found, strict=True)} == seen
+    assert {text.count("[result of answer]") for text, _ in seen.values()} == replies
+
+
+def test_the_contract_with_trl_covers_reading_turns(monkeypatch):
+    assert _trl.broken_contract() == []
+    monkeypatch.delattr(chat_template_utils, "parse_response")
+    monkeypatch.delattr(_trl.GRPOTrainer, "_tool_call_loop")
+    assert [problem.partition(":")[0] for problem in _trl.broken_contract()] == [
+        "GRPOTrainer._tool_call_loop", "trl.chat_template_utils.parse_response"
+    ]  # fmt: skip
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_killed_evaluation_goes_on_to_the_same_conversations(tmp_path):
+    model, tokenizer, rows = walker()
+    state = torch.get_rng_state()
+    whole = converse(model, tokenizer, TASK, rows, OPTIONS, False, {})
+    assert torch.equal(torch.get_rng_state(), state)
+    assert converse(model, tokenizer, TASK, rows, OPTIONS, False, {}) == whole
+    assert len({text for pairs in whole for text, _ in pairs}) > len(rows)
+    partial, done = tmp_path / "sampled.pt", []
+
+    def killing(n):
+        done.append(n)
+        if len(done) == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        converse(model, tokenizer, TASK, rows, OPTIONS, False, {}, killing, partial)
+    done.clear()
+    assert converse(model, tokenizer, TASK, rows, OPTIONS, False, {}, done.append, partial) == whole
+    assert done == [6, 2]  # two batches of three were not held again
+    again = EvalOptions(**{**vars(OPTIONS), "max_tool_calling_iterations": 1})
+    converse(model, tokenizer, TASK, rows, again, False, {}, done.append, partial)
+    assert done[2] == 0  # other options, another evaluation
+
+
+def test_records_hold_transcripts_and_the_environments_scores():
+    model, tokenizer, rows = walker()
+    options = EvalOptions(samples=3, max_new_tokens=64, max_tool_calling_iterations=1)
+    for record in evaluate(model, tokenizer, TASK, rows, options):
+        texts = [record["greedy"], *record["sampled"]]
+        for text, score in zip(texts, [record["greedy_score"], *record["sampled_scores"]], strict=True):
+            assert text.count("[result of answer]") == 1
+            assert score == float(f"[result of answer] {record['answer']} is the place reached" in text)
+    model.train()
+    converse(model, tokenizer, TASK, rows[:1], options, True, {})
+    assert model.training
+
+
+def test_text_that_reset_returns_is_read_and_instances_are_used_again():
+    made, prompts = [], []
+
+    class Talks(RouteWalk):
+        def __init__(self):
+            super().__init__()
+            made.append(self)
+
+        def reset(self, **row):
+            super().reset(**row)
+            return " where do you end ?"
+
+    class Task(WalkTask):
+        environment = Talks
+
+    model, tokenizer, rows = walker()
+    generate = model.generate
+
+    def keep(input_ids, **options):
+        prompts.extend(tokenizer.batch_decode(input_ids))
+        return generate(input_ids=input_ids, **options)
+
+    model.generate = keep
+    converse(model, tokenizer, Task(), rows[:4], EvalOptions(samples=1, max_new_tokens=4, batch_size=2), False, {})
+    assert all(prompt.count("where do you end ?") == 2 for prompt in prompts)
+    assert len(made) == 2
+
+
+# From the command line
+
+
+def small(folder, *flags, steps=4):
+    return [
+        "train", "--config", "quickstart", "--task", "tiny-walk", "--max_tool_calling_iterations", "2", "--output_dir",
+        str(folder), "--max_steps", str(steps), "--save_steps", "1", "--eval_limit", "6", "--eval_samples", "2",
+        "--per_device_train_batch_size", "16", "--credit_log_steps", "1", *flags,
+    ]  # fmt: skip
+
+
+def complaint(capsys, *argv):
+    capsys.readouterr()
+    assert main(list(argv)) == 2
+    err = capsys.readouterr().err.strip()
+    assert len(err.splitlines()) == 1, err
+    return err
+
+
+def metrics(folder):
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "step_time"} for line in lines]
+
+
+def test_a_run_of_conversations_leaves_everything_and_resumes_to_the_same_numbers(tmp_path, monkeypatch, capsys):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert main(small(whole)) == 0
+    before = [json.loads(line) for line in (whole / "eval" / "before.jsonl").read_text().splitlines()]
+    assert all("[result of answer]" in record["greedy"] for record in before)
+    result = json.loads((whole / "eval.json").read_text())
+    assert result["settings"]["max_tool_calling_iterations"] == 2
+    assert 0 < result["before"]["extras"]["first_try"] < 1
+    assert "[result of answer]" in (whole / "report.html").read_text()
+    assert metrics(whole)[0]["tools/call_frequency"] > 1
+
+    from credit.trainer import CreditTrainer
+
+    step = CreditTrainer.training_step
+
+    def dying(self, *args, **kwargs):
+        if self.state.global_step == 2:
+            raise Killed
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(CreditTrainer, "training_step", dying)
+    with pytest.raises(Killed):
+        main(small(killed))
+    monkeypatch.setattr(CreditTrainer, "training_step", step)
+    calls = []
+
+    def dying_later(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 2:
+            raise Killed
+        return converse(*args, **kwargs)
+
+    monkeypatch.setattr("credit.conversations.converse", dying_later)
+    with pytest.raises(Killed):
+        main(small(killed, "--resume"))
+    assert (killed / "eval" / "after-sampled" / "sampled.pt").exists()
+    assert main(small(killed, "--resume")) == 0
+    assert metrics(killed) == metrics(whole)
+    assert json.loads((killed / "eval.json").read_text()) == result
+
+    argv = ["eval", "--model", str(killed / "model"), "--task", "tiny-walk", "--eval_limit", "6", "--eval_samples", "2"]
+    argv += ["--max_new_tokens", "64", "--max_tool_calling_iterations", "2", "--out", str(tmp_path / "scores")]
+    assert main(argv) == 0
+    scores = json.loads((tmp_path / "scores" / "scores.json").read_text())
+    assert scores["sampled"] == result["after"]["sampled"]
+    assert "[call] answer" in (tmp_path / "scores" / "answers.jsonl").read_text()
+
+    capsys.readouterr()
+    assert main(["diagnose", str(whole), "--model", "tiny", "--limit", "4", "--json"]) == 0
+    diagnosis = json.loads(capsys.readouterr().out)
+    assert diagnosis["all"]["counts"]["measured"] > 0
+    assert not [p for file in diagnosis["files"] for p in file["problems"] if "no tools are described" in p]
+
+
+OWN = """
+from multi_turn import RESPONSE_TEMPLATE, TOOL_TEMPLATE, Lookup
+
+class Look:
+    "Look a word up."
+    name = "look"
+    environment = Lookup
+    def rows(self, split, limit=None):
+        at = {"train": 0, "test": 24}[split]
+        rows = [{"prompt": [{"role": "system", "content": "w7 w8"}, {"role": "user", "content": f"w{n} w{n + 1}"}],
+                 "word": f"w{n}"} for n in range(at, at + 8)]
+        return rows[:limit]
+    def prepare(self, tokenizer):
+        tokenizer.chat_template, tokenizer.response_template = TOOL_TEMPLATE, RESPONSE_TEMPLATE
+    def gold_calls(self, row):
+        return [("look", {"word": row["word"]})]
+
+class Plain(Look):
+    def prepare(self, tokenizer): pass
+class NoAnswers(Look):
+    gold_calls = None
+class Unread(Look):
+    def prepare(self, tokenizer): tokenizer.chat_template = TOOL_TEMPLATE
+class Texts(Look):
+    def rows(self, split, limit=None): return [{"prompt": "w1"}]
+class Both(Look):
+    def grade(self, row, completion): return 1.0
+class Instance(Look):
+    environment = Lookup()
+class Arguments(Look):
+    class environment(Lookup):
+        def __init__(self, seed): pass
+class NoReset(Look):
+    class environment:
+        def look(self, word): pass
+        def get_reward(self): return 1.0
+class NoReward(Look):
+    class environment:
+        def reset(self, **row): pass
+        def look(self, word): pass
+class NoTools(Look):
+    class environment:
+        def reset(self, **row): pass
+        def get_reward(self): return 1.0
+class Async(Look):
+    class environment(Lookup):
+        async def wait(self): pass
+class Undescribed(Look):
+    class environment(Lookup):
+        def guess(self, word): return word
+class Narrow(Look):
+    class environment(Lookup):
+        def reset(self, word): pass
+class NoNumber(Look):
+    class environment(Lookup):
+        def get_reward(self): return None
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    (tmp_path / "owntask.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    sys.modules.pop("owntask", None)
+    short = {
+        "max_steps": 2, "per_device_train_batch_size": 8, "num_generations": 2, "max_completion_length": 16,
+        "use_cpu": True, "bf16": False, "logging_steps": 1, "report_to": "none", "eval_samples": 2, "torch_threads": 1,
+        "gradient_checkpointing": False, "gradient_accumulation_steps": 1, "max_tool_calling_iterations": 2,
+    }  # fmt: skip
+    (tmp_path / "short.yaml").write_text(yaml.safe_dump(short))
+    return tmp_path
+
+
+@pytest.mark.parametrize("family", ["qwen3", "olmo3"])
+def test_an_environment_of_ones_own_with_a_local_model(own, family, capsys):
+    save_model(family, own / family)
+    argv = ["train", "--config", "short.yaml", "--model", family, "--task", "owntask:Look", "--output_dir", "run"]
+    assert main(argv) == 0
+    assert metrics(own / "run")[-1]["rewards/Lookup/mean"] <= 1
+    assert "tools/call_frequency" in metrics(own / "run")[-1]
+    argv = ["eval", "--model", "run/model", "--task", "owntask:Look", "--eval_samples", "2", "--max_new_tokens", "16"]
+    assert main([*argv, "--out", "scores"]) == 0
+    record = json.loads((own / "scores" / "answers.jsonl").read_text().splitlines()[0])
+    assert record["prompt"][0] == {"role": "system", "content": "w7 w8"}
+    capsys.readouterr()
+    assert main(["tasks", "show", "owntask:Look"]) == 0
+    assert "holds conversations; tools: look" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Plain", "the chat template of this tokenizer cannot write tool calls"),
+        ("Unread", "TRL does not know how this chat template writes them"),
+        ("Texts", "row 1: field 'prompt' is text; conversations need a list of messages."),
+        ("Both", "its environment has get_reward, and the task has grade: only one can score."),
+        ("Instance", "its environment is no class. Write environment = YourClass"),
+        ("Arguments", "its environment cannot be made without arguments"),
+        ("NoReset", "its environment has no method reset."),
+        ("NoReward", "its environment has no method get_reward."),
+        ("NoTools", "its environment has no tool, so it never hears the model."),
+        ("Async", "wait is async, which an evaluation cannot run."),
+        ("Undescribed", "tool guess cannot be described to the model"),
+        ("Narrow", "reset must take every field of a row"),
+    ],
+)
+def test_what_cannot_hold_a_conversation_is_named_before_anything_runs(own, capsys, name, said):
+    save_model("qwen3", own / "qwen3")
+    argv = ["train", "--config", "short.yaml", "--model", "qwen3", "--task", f"owntask:{name}", "--output_dir", "run"]
+    assert said in complaint(capsys, *argv)
+    assert not (own / "run").exists()
+
+
+def test_options_of_conversations_are_checked(own, capsys, tmp_path):
+    argv = ["eval", "--task", "tiny", "--eval_limit", "1", "--max_tool_calling_iterations", "2"]
+    assert "max_tool_calling_iterations is idle: task 'tiny' has no environment" in complaint(capsys, *argv)
+    argv = small(tmp_path / "run", "--max_tool_calling_iterations", "0")
+    assert "max_tool_calling_iterations=0 runs no tool." in complaint(capsys, *argv)
+
+
+def test_right_calls_are_made(own, capsys):
+    assert main(["tasks", "validate", "tiny-walk", "--limit", "40"]) == 0
+    assert "tiny-walk train: 40 of 40 right answers get the full score" in capsys.readouterr().out
+    Lookup.made = 0  # every second instance is content; two are made before the first row is played
+    assert main(["tasks", "validate", "owntask:Look", "--split", "test", "--limit", "2"]) == 1
+    said = capsys.readouterr().out
+    assert "look test: 1 of 2 right answers get the full score" in said
+    assert "row 1: its right calls scored 0: missing w3" in said
+    assert main(["tasks", "validate", "owntask:NoAnswers"]) == 1
+    assert "no row has a right answer" in capsys.readouterr().out
+    assert main(["tasks", "validate", "owntask:NoNumber", "--limit", "1"]) == 1
+    assert "get_reward raised ValueError: environment.get_reward returned None" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("calls", "why"),
+    [
+        ([("run", {})], "its right calls name a tool 'run', which the environment has not"),
+        ([("go", {"words": "s1"})], "its right call go raised ValueError: write a place"),
+        ([("go", {"word": "s1"})], "its right call go raised TypeError"),
+        ([("answer", {"words": "s0"}), ("answer", {"words": "s1"})], "its right calls scored 0"),
+    ],
+)
+def test_wrong_right_calls_are_listed(calls, why):
+    class Task(WalkTask):
+        def gold_calls(self, row):
+            return calls
+
+    row = next(row for row in TASK.rows("train") if row["answer"] not in ("s0", "s1"))
+    assert why in validate(Task(), [row]).failures[0][1]
+    check_task(get_task("tiny-walk", seed=1), "tiny-walk")
+
+
+def test_a_conversation_in_the_tokens_of_another_model():
+    """A scripted model of the local vocabulary: what it calls is run, what its tokenizer cannot read is not."""
+    tokenizer, environment = tool_tokenizer(), Lookup()
+    environment.reset()
+    turns = iter([["w2 <tool> w5 <end>", "w5 <end>"], ["w6 <end>"]])
+    prompts = []
+
+    def generate(ids):
+        prompts.append(tokenizer.batch_decode(ids))
+        return [tokenizer.convert_tokens_to_ids(turn.split()) for turn in next(turns)]
+
+    loop = _trl.ToolLoop(make_model("olmo3").config, tokenizer, [environment.look], generate, 24, None, {})
+    asked = [{"role": "user", "content": "w1"}]
+    first, second = loop.run([asked, asked], [{"look": environment.look}, {}])
+    assert [message["role"] for message in first] == ["assistant", "tool", "assistant"]
+    assert (first[1]["content"], first[2]["content"]) == ("w5 w6", "w6")
+    assert [message["role"] for message in second] == ["assistant"]
+    assert environment.asked == ["w5"]
+    assert prompts[1][0].endswith("w2 <tool> w5 <end> <tool> w5 w6 <end> <assistant>")
+    assert asked == [{"role": "user", "content": "w1"}]
