@@ -8,10 +8,11 @@ import torch
 import yaml
 from trl import chat_template_utils
 
+from byte_models import byte_tokenizer, save_byte_model
 from credit import _trl
 from credit.cli import main
 from credit.conversations import converse, equip
-from credit.evaluate import evaluate
+from credit.evaluate import evaluate, read_records
 from credit.sampling import EvalOptions
 from credit.sources import load_model
 from credit.tasks import check_task, get_task, validate
@@ -401,3 +402,50 @@ def test_a_conversation_in_the_tokens_of_another_model():
     assert environment.asked == ["w5"]
     assert prompts[1][0].endswith("w2 <tool> w5 <end> <tool> w5 w6 <end> <assistant>")
     assert asked == [{"role": "user", "content": "w1"}]
+
+
+def test_a_conversation_in_qwens_own_template():
+    """What TRL knows of Qwen3 is used as it is: tools described, typed arguments, two calls in a turn, errors told."""
+    tokenizer, walk = byte_tokenizer(), RouteWalk()
+    row = TASK.rows("test", 1)[0]
+    equip(TASK, tokenizer, [row], None)
+    walk.reset(**row)
+    call = '<tool_call>\n{{"name": "{}", "arguments": {{"words": "{}"}}}}\n</tool_call>'
+    turns = [f"{call.format('go', 's0 north')}\n{call.format('fly', 's0')}<|im_end|>"]
+    turns += [f"so\n{call.format('answer', row['answer'])}<|im_end|>", "done<|im_end|>"]
+    script, prompts = iter(turns), []
+
+    def generate(ids):
+        prompts.append(tokenizer.decode(ids[0]))
+        return [tokenizer(next(script))["input_ids"]]
+
+    from credit.tasks.environments import tools_of
+
+    tools = tools_of(walk)
+    loop = _trl.ToolLoop(
+        make_model("qwen3").config, tokenizer, list(tools.values()), generate, 4096, None, {"enable_thinking": False}
+    )
+    loop.model.config.max_position_embeddings = 8192
+    (response,) = loop.run([row["prompt"]], [tools])
+    assert [message["role"] for message in response] == ["assistant", "tool", "tool", "assistant", "tool", "assistant"]
+    assert response[1]["content"] == walk.go("s0 north")
+    assert response[2]["content"] == "{'error': 'Tool fly not found.'}"
+    assert response[4]["content"] == f"{row['answer']} is the place reached"
+    assert walk.get_reward() == 1.0
+    assert "A place and a direction, like `s1 north`." in prompts[0]
+    assert prompts[0].startswith("<|im_start|>system\nyou walk on a map .")
+    assert prompts[1].startswith(prompts[0] + turns[0])
+
+
+@pytest.mark.parametrize("family", ["qwen3", "olmo3"])
+def test_the_walk_with_a_model_that_reads_any_text(own, family):
+    save_byte_model(family, own / family)
+    argv = ["train", "--config", "short.yaml", "--model", family, "--task", "tiny-walk", "--output_dir", "run"]
+    argv += ["--chat_template_kwargs", '{"enable_thinking": false}', "--eval_limit", "2", "--max_steps", "1"]
+    assert main([*argv, "--train_limit", "8"]) == 0
+    assert metrics(own / "run")[0]["rewards/RouteWalk/mean"] == 0.0  # random bytes call nothing
+    assert metrics(own / "run")[0]["credit/with_feedback"] == 1.0  # and are told so
+    argv = ["eval", "--model", "run/model", "--task", "tiny-walk", "--eval_limit", "2", "--eval_samples", "2"]
+    argv += ["--max_new_tokens", "16", "--max_tool_calling_iterations", "2", "--seed", "42", "--out", "scores"]
+    assert main([*argv, "--chat_template_kwargs", '{"enable_thinking": false}']) == 0
+    assert read_records(own / "scores" / "answers.jsonl") == read_records(own / "run" / "eval" / "after.jsonl")

@@ -136,4 +136,5 @@ def write_records(path: Path, records: list[dict[str, Any]]) -> None:
 
 def read_records(path: Path) -> list[dict[str, Any]]:
     """Read what `write_records` wrote."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    # Not by splitlines: an answer may hold a Unicode line separator, which JSON leaves as it is.
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
