@@ -5,24 +5,49 @@
 The quickstart with the task of the walk, fewer steps and one method changed. Finished runs are reused. Writes a JSON of
 all numbers and paired intervals, and prints the table. Accuracy is avg@4 at T=0.6 of whole conversations on held-out
 prompts; intervals are Student's t over seeds, two-sided 95%.
+
+One variant asks whether the form of a shown conversation matters: a solution is written with brackets and JSON, words
+that the embedded model has never seen; in the variant it is written in words of its vocabulary alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
 from tiny_methods import LABELS, interval, run
 
 COMPARED = ("grpo", "sdpo", "paper", "guided")
 OURS = "guided"
+PLAIN = "guided, solutions in words"
 STEPS, PROMPTS = 30, 96
 FLAGS = (
     "--task", "tiny-walk", "--max_tool_calling_iterations", "2",
     "--max_steps", str(STEPS), "--eval_limit", str(PROMPTS),
 )  # fmt: skip
 COLUMNS = ("accuracy", "greedy", "first try", "walk written", "map asked", "tokens", "seconds")
+
+
+def in_words(completion: Any) -> str:
+    """Write a conversation as `credit.context.transcript` does, without brackets and JSON."""
+    parts = []
+    for message in completion:
+        parts.append(message.get("content") or "")
+        for call in message.get("tool_calls") or []:
+            parts += [call["function"]["name"], *call["function"]["arguments"].values()]
+    return " ".join(part for part in parts if part)
+
+
+def train_in_words(argv: list[str]) -> int:
+    """Run `credit` with solutions in words."""
+    import credit.trainer
+    from credit.cli import main
+
+    credit.trainer.transcript = in_words
+    return main(argv)
 
 
 def numbers(folder: Path) -> dict[str, float]:
@@ -72,7 +97,7 @@ def table(results: dict[str, list[dict[str, float]]], differences: dict) -> str:
             for c, mean in zip(COLUMNS, means, strict=True)
         ]
         cells += [cell(differences[kind].get(name)) for kind in ("after_minus_before", "quickstart_minus_this")]
-        lines.append(f"| {LABELS[name]} | {' | '.join(cells)} |")
+        lines.append(f"| {LABELS.get(name, name)} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -83,9 +108,12 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results" / "walk_methods.json")
     options = parser.parse_args()
     results: dict[str, list[dict[str, float]]] = {name: [] for name in COMPARED}
+    results[PLAIN] = []
     for seed in options.seeds:  # all methods of a seed before the next: stopped early, it still compares
         for name in COMPARED:
             results[name].append(numbers(run(options.out, name, seed, *FLAGS)))
+        variant = run(options.out / "in_words", OURS, seed, *FLAGS, program=(__file__, "--in_words"))
+        results[PLAIN].append(numbers(variant))
     differences = paired(results)
     content = {"flags": FLAGS, "seeds": options.seeds, "results": results, "paired": differences}
     options.results.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -93,4 +121,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(train_in_words(sys.argv[2:]) if sys.argv[1:2] == ["--in_words"] else main())

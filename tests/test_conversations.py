@@ -1,7 +1,9 @@
 """Tasks that hold conversations: sampled as training samples them, resumed after a kill, from the command line."""
 
 import json
+import re
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -340,6 +342,22 @@ def test_what_cannot_hold_a_conversation_is_named_before_anything_runs(own, caps
     argv = ["train", "--config", "short.yaml", "--model", "qwen3", "--task", f"owntask:{name}", "--output_dir", "run"]
     assert said in complaint(capsys, *argv)
     assert not (own / "run").exists()
+
+
+def test_the_example_of_the_docs_holds_conversations(own, capsys):
+    page = (Path(__file__).parents[1] / "docs" / "multiturn.md").read_text()
+    (own / "guess.py").write_text(re.search(r"```python\n(# guess\.py\n.*?)```", page, flags=re.DOTALL)[1])
+    sys.modules.pop("guess", None)
+    assert main(["tasks", "validate", "guess:Guess"]) == 0
+    said = capsys.readouterr().out
+    assert "guess train: 50 of 50" in said
+    assert "guess test: 10 of 10" in said
+    task = get_task("guess:Guess")
+    equip(task, byte_tokenizer(), task.rows("train"), 7)
+    game = task.environment()
+    game.reset(**task.rows("test", 1)[0])
+    assert [game.guess(n) for n in (0, 2)] == ["too small", "too large"]
+    assert (game.get_reward(), game.feedback) == (0.0, "not found in 2 tries")
 
 
 def test_options_of_conversations_are_checked(own, capsys, tmp_path):
