@@ -51,7 +51,7 @@ def train_in_words(argv: list[str]) -> int:
 
 
 def numbers(folder: Path) -> dict[str, float]:
-    """Return what one run shows: before and after training, and the mean length of its last five steps."""
+    """Return what one run shows: before and after training, and the mean length of its first and last five steps."""
     result, settings = json.loads((folder / "eval.json").read_text()), json.loads((folder / "run.json").read_text())
     lengths = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     lengths = [log["completions/mean_length"] for log in lengths if "completions/mean_length" in log]

@@ -34,7 +34,7 @@ TASK = WalkTask()
 def walker():
     model, tokenizer = load_model("tiny")
     rows = TASK.rows("test", 8)
-    equip(TASK, tokenizer, rows, None)
+    equip(TASK, tokenizer, rows)
     return model, tokenizer, rows
 
 
@@ -353,7 +353,7 @@ def test_the_example_of_the_docs_holds_conversations(own, capsys):
     assert "guess train: 50 of 50" in said
     assert "guess test: 10 of 10" in said
     task = get_task("guess:Guess")
-    equip(task, byte_tokenizer(), task.rows("train"), 7)
+    equip(task, byte_tokenizer(), task.rows("train"))
     game = task.environment()
     game.reset(**task.rows("test", 1)[0])
     assert [game.guess(n) for n in (0, 2)] == ["too small", "too large"]
@@ -426,7 +426,7 @@ def test_a_conversation_in_qwens_own_template():
     """What TRL knows of Qwen3 is used as it is: tools described, typed arguments, two calls in a turn, errors told."""
     tokenizer, walk = byte_tokenizer(), RouteWalk()
     row = TASK.rows("test", 1)[0]
-    equip(TASK, tokenizer, [row], None)
+    equip(TASK, tokenizer, [row])
     walk.reset(**row)
     call = '<tool_call>\n{{"name": "{}", "arguments": {{"words": "{}"}}}}\n</tool_call>'
     turns = [f"{call.format('go', 's0 north')}\n{call.format('fly', 's0')}<|im_end|>"]

@@ -17,22 +17,15 @@ from credit._trl import ToolLoop, add_response_schema, supports_tool_calling
 from credit.context import transcript
 from credit.sampling import EvalOptions, generation_config, in_batches, new_tokens
 from credit.tasks import Row
-from credit.tasks.environments import has_environment, open_conversation, reward_of, tools_of
+from credit.tasks.environments import open_conversation, reward_of, tools_of
 
 
-def equip(task: Any, tokenizer: Any, rows: Sequence[Row], max_tool_calling_iterations: int | None) -> None:
-    """Get a tokenizer ready for a task's conversations; does nothing for a task without environment.
+def equip(task: Any, tokenizer: Any, rows: Sequence[Row]) -> None:
+    """Get a tokenizer ready for a task's conversations.
 
     Raises:
         ValueError: task, tokenizer and rows cannot hold a conversation; the text says what to change.
     """
-    if not has_environment(task):
-        if max_tool_calling_iterations is not None:
-            raise ValueError(
-                f"max_tool_calling_iterations is idle: task {task.name!r} has no environment, so no tool is called. "
-                "Drop it."
-            )
-        return
     described_tools(task, tokenizer)
     if not supports_tool_calling(tokenizer):
         raise ValueError(
@@ -66,8 +59,6 @@ def equip(task: Any, tokenizer: Any, rows: Sequence[Row], max_tool_calling_itera
 
 def described_tools(task: Any, tokenizer: Any) -> dict[str, Any]:
     """Let a task prepare a tokenizer, and return what its chat template needs to describe the task's tools."""
-    if not has_environment(task):
-        return {}
     getattr(task, "prepare", lambda tokenizer: None)(tokenizer)
     return {"tools": list(tools_of(task.environment()).values())}
 

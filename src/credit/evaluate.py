@@ -17,6 +17,18 @@ from credit.tasks import Row, Task
 from credit.tasks.environments import has_environment
 
 
+def equip(task: Task, tokenizer: Any, rows: list[Row], max_tool_calling_iterations: int | None) -> None:
+    """Get a tokenizer ready for a task that holds conversations; refuse turns of tools where there are none."""
+    if has_environment(task):
+        from credit import conversations  # brings the trainer's libraries, which no other evaluation needs
+
+        conversations.equip(task, tokenizer, rows)
+    elif max_tool_calling_iterations is not None:
+        raise ValueError(
+            f"max_tool_calling_iterations is idle: task {task.name!r} has no environment, so it calls no tool. Drop it."
+        )
+
+
 def evaluate(
     model: Any, tokenizer: Any, task: Task, rows: list[Row], options: EvalOptions,
     template_options: dict[str, Any] | None = None, progress: Callable[[int], None] = lambda done: None,
@@ -24,7 +36,7 @@ def evaluate(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Return one record per row: the row itself, with greedy and sampled completions and their scores.
 
-    A task with an environment holds conversations, its tokenizer equipped (`credit.conversations.equip`); a completion
+    A task with an environment holds conversations, its tokenizer equipped; a completion
     is then the transcript of one. With `partial`, a folder, what is sampled is kept there until all is graded, and a
     killed evaluation goes on.
     """

@@ -84,7 +84,7 @@ class Experiment:
         """Load everything and claim the folder; complain about all a user can mend before any training."""
         import torch
 
-        from credit.conversations import equip
+        from credit.evaluate import equip
         from credit.sampling import EvalOptions
         from credit.tasks import rows_of
 

@@ -156,10 +156,14 @@ def _task(settings: dict[str, Any], options: DiagnoseArguments) -> Any:
 
 def _template_options(settings: dict[str, Any], task: Any, models: Any) -> dict[str, Any]:
     """Return options of the chat template: a run's own, and the tools of a task that holds conversations."""
+    from credit.tasks.environments import has_environment
+
+    own = dict(settings.get("chat_template_kwargs") or {})
+    if models is None or not has_environment(task):
+        return own
     from credit.conversations import described_tools
 
-    tools = {} if models is None else described_tools(task, models[1])
-    return {**(settings.get("chat_template_kwargs") or {}), **tools}
+    return {**own, **described_tools(task, models[1])}
 
 
 def _grade(file: Any, task: Any, notes: list[str]) -> None:

@@ -57,8 +57,7 @@ def main(argv: list[str]) -> int:
     parser.description = main.__doc__
     with explained():
         (options,) = parse(parser, argv)
-        from credit.conversations import equip
-        from credit.evaluate import evaluate, summarise, write_records
+        from credit.evaluate import equip, evaluate, summarise, write_records
         from credit.sampling import EvalOptions
         from credit.tasks import rows_of
 

@@ -58,13 +58,15 @@ def _show(name: str) -> int:
 
     with explained():
         task = find_task(name)
+        environment = getattr(task, "environment", None)
+        tools = None if environment is None else ", ".join(tools_of(environment()))
     print(f"{name}: {inspect.getdoc(task) or 'not described'}\n\noptions (--task_options, as JSON):")
     for parameter in inspect.signature(task).parameters.values():
         print(f"  {parameter.name} = {'required' if parameter.default is parameter.empty else repr(parameter.default)}")
     known = hasattr(task, "gold") or hasattr(task, "gold_calls")
     print(f"knows right answers: {'yes' if known else 'no'}")
-    if (environment := getattr(task, "environment", None)) is not None:
-        print(f"holds conversations; tools: {', '.join(tools_of(environment()))}")
+    if tools is not None:
+        print(f"holds conversations; tools: {tools}")
     return 0
 
 
