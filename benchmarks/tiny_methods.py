@@ -38,12 +38,13 @@ LABELS = {
 T95 = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262]
 
 
-def run(out: Path, name: str, seed: int) -> Path:
+def run(out: Path, name: str, seed: int, *flags: str, program: tuple[str, ...] = ("-m", "credit")) -> Path:
+    """Train the quickstart with one method, unless that is done; return the run."""
     folder = out / f"{name}-{seed}"
     done = folder / "run.json"
     if not (done.exists() and json.loads(done.read_text())["status"] == "complete"):
         command = ["train", "--config", "quickstart", "--output_dir", str(folder), "--overwrite", "--seed", str(seed)]
-        subprocess.run([sys.executable, "-m", "credit", *command, "--note", "benchmark", *METHODS[name]], check=True)
+        subprocess.run([sys.executable, *program, *command, "--note", "benchmark", *METHODS[name], *flags], check=True)
     return folder
 
 

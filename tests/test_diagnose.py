@@ -332,6 +332,33 @@ def test_rollouts_of_ones_own_with_a_local_model(tmp_path, capsys):
     assert "1 responses without a teacher" in shown
 
 
+def test_a_task_that_needs_options_grades_rollouts(tmp_path, capsys):
+    save_model("qwen3", tmp_path / "model")
+    rows = [{"prompt": f"w{n} w{n + 1}\n\nA: w1\nB: w2", "answer": "B"} for n in range(4)]
+    written = [*map(json.dumps, rows), '{"prompt": "w1"}']
+    for split, part in (("train", written), ("test", written[:1])):
+        (tmp_path / f"physics-{split}.jsonl").write_text("\n".join(part) + "\n")
+    prompts = [[{"role": "user", "content": row["prompt"]}] for row in rows]
+    said = [{"prompt": prompt, "completion": answer} for prompt in prompts for answer in ("B", "w9 w8")]
+    (tmp_path / "rollouts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in said))
+    argv = [str(tmp_path / "rollouts.jsonl"), "--model", str(tmp_path / "model"), "--task", "science"]
+    argv += ["--task_options", json.dumps({"path": str(tmp_path), "subject": "physics"})]
+    assert main(["diagnose", *argv]) == 2
+    assert "physics-train.jsonl, row 5: field 'answer' is missing" in capsys.readouterr().err
+    result = diagnosed(capsys, *argv, "--skip_bad_rows")
+    assert "8 of 8 rollouts were graded by the task, for scores and feedback." in result["notes"]
+    assert result["all"]["summary"]["pmi_of_failures"] is not None
+
+
+def test_options_of_a_runs_task_can_be_changed(run, capsys):
+    """With another seed the task has other train rows: it no longer knows which words of the run's answers count."""
+    own = diagnosed(capsys, str(run), "--recorded")
+    other = diagnosed(capsys, str(run), "--recorded", "--task_options", '{"seed": 5}')
+    assert other["all"]["counts"]["without_task_knowledge"] > own["all"]["counts"]["without_task_knowledge"] == 0
+    assert main(["diagnose", str(run), "--task_options", '{"sed": 5}']) == 2
+    assert "task 'tiny' has no option 'sed'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
@@ -350,6 +377,8 @@ def test_rollouts_of_ones_own_with_a_local_model(tmp_path, capsys):
         (["{rows}", "--lam", "1"], "--lam changes nothing about recorded credit. Add --model M to score it again."),
         (["{rows}", "--teacher_model", "tiny"], "--teacher_model needs --model"),
         (["{rows}", "--model", "tiny", "--limit", "0"], "--limit 0 leaves nothing. Use at least 1."),
+        (["{rows}", "--model", "tiny", "--task_options", "{{}}"], "--task_options is idle: no task reads it."),
+        (["{rows}", "--model", "tiny", "--skip_bad_rows"], "--skip_bad_rows is idle: no task reads it."),
         (["{folder}"], "is a folder without a run (no config.yaml). Name a run, or a file of rollouts."),
     ],
 )

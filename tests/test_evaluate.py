@@ -2,7 +2,7 @@
 
 import pytest
 
-from credit.evaluate import evaluate, summarise
+from credit.evaluate import evaluate, read_records, summarise, write_records
 from credit.sampling import EvalOptions, generate
 from credit.tasks import Grade
 from local_models import make_model, make_rows, make_tokenizer
@@ -65,6 +65,12 @@ def test_what_another_evaluation_left_is_not_used(tmp_path):
     partial.write_bytes(b"cut short")
     generate(model, tokenizer, rows, OPTIONS, False, {}, done.append, partial)
     assert done[-3] == 0
+
+
+def test_records_are_read_back_whatever_was_answered(tmp_path):
+    records = [{"greedy": text} for text in ("a\nb", "a\u2028b", "a\x85b", "\x0b", "")]
+    write_records(tmp_path / "records.jsonl", records)
+    assert read_records(tmp_path / "records.jsonl") == records
 
 
 def test_records_hold_every_answer_and_its_score(tmp_path):

@@ -140,7 +140,7 @@ def test_every_task_is_listed_and_shown(capsys):
     assert main(["tasks", "show", "tooluse"]) == 0
     assert "feedback = 'honest'" in capsys.readouterr().out
     assert "write: credit tasks list | show NAME" in complaint(capsys, "tasks")
-    assert "unknown. Use one of tiny, science" in complaint(capsys, "tasks", "show", "nope")
+    assert "unknown. Use one of tiny, tiny-walk, science" in complaint(capsys, "tasks", "show", "nope")
     assert "name a task, or pass rows" in complaint(capsys, "tasks", "validate")
 
 

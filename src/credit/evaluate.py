@@ -14,6 +14,19 @@ from typing import Any
 from credit.sampling import EvalOptions, generate
 from credit.statistics import bootstrap_mean, paired_difference, pass_at_k
 from credit.tasks import Row, Task
+from credit.tasks.environments import has_environment
+
+
+def equip(task: Task, tokenizer: Any, rows: list[Row], max_tool_calling_iterations: int | None) -> None:
+    """Get a tokenizer ready for a task that holds conversations; refuse turns of tools where there are none."""
+    if has_environment(task):
+        from credit import conversations  # brings the trainer's libraries, which no other evaluation needs
+
+        conversations.equip(task, tokenizer, rows)
+    elif max_tool_calling_iterations is not None:
+        raise ValueError(
+            f"max_tool_calling_iterations is idle: task {task.name!r} has no environment, so it calls no tool. Drop it."
+        )
 
 
 def evaluate(
@@ -23,23 +36,32 @@ def evaluate(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Return one record per row: the row itself, with greedy and sampled completions and their scores.
 
-    With `partial`, a folder, what is sampled is kept there until all is graded, and a killed evaluation goes on.
+    A task with an environment holds conversations, its tokenizer equipped; a completion
+    is then the transcript of one. With `partial`, a folder, what is sampled is kept there until all is graded, and a
+    killed evaluation goes on.
     """
     template_options = template_options or {}
-    kept = [None if partial is None else partial / f"{kind}.pt" for kind in ("sampled", "greedy")]
-    sampled = generate(model, tokenizer, rows, options, False, template_options, progress, kept[0])
-    greedy = generate(model, tokenizer, rows, options, True, template_options, progress, kept[1])
+
+    def answers(kind: str, greedy: bool) -> list[list[tuple[str, float]]]:
+        kept = None if partial is None else partial / f"{kind}.pt"
+        if has_environment(task):
+            from credit.conversations import converse
+
+            return converse(model, tokenizer, task, rows, options, greedy, template_options, progress, kept)
+        texts = generate(model, tokenizer, rows, options, greedy, template_options, progress, kept)
+        return [[(text, task.grade(row, text).score) for text in of] for row, of in zip(rows, texts, strict=True)]
+
     records = []
-    for row, texts, (text,) in zip(rows, sampled, greedy, strict=True):
+    for row, sampled, ((text, score),) in zip(rows, answers("sampled", False), answers("greedy", True), strict=True):
         records.append(
             {
                 "family": "all",
                 "answer": None,
                 **row,
                 "greedy": text,
-                "greedy_score": task.grade(row, text).score,
-                "sampled": texts,
-                "sampled_scores": [task.grade(row, t).score for t in texts],
+                "greedy_score": score,
+                "sampled": [text for text, _ in sampled],
+                "sampled_scores": [score for _, score in sampled],
             }
         )
     return records
@@ -126,4 +148,5 @@ def write_records(path: Path, records: list[dict[str, Any]]) -> None:
 
 def read_records(path: Path) -> list[dict[str, Any]]:
     """Read what `write_records` wrote."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    # Not by splitlines: an answer may hold a Unicode line separator, which JSON leaves as it is.
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]

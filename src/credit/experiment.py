@@ -7,6 +7,7 @@ import shlex
 import shutil
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -83,6 +84,7 @@ class Experiment:
         """Load everything and claim the folder; complain about all a user can mend before any training."""
         import torch
 
+        from credit.evaluate import equip
         from credit.sampling import EvalOptions
         from credit.tasks import rows_of
 
@@ -112,7 +114,9 @@ class Experiment:
                 top_p=options.eval_top_p,
                 max_new_tokens=self.args.max_completion_length,
                 seed=self.args.seed,
+                max_tool_calling_iterations=self.args.max_tool_calling_iterations,
             )
+            equip(self.task, self.tokenizer, rows + self.test_rows, self.args.max_tool_calling_iterations)
             existed = self.run.path.exists()
             try:
                 self.trainer = self._trainer(rows)
@@ -127,27 +131,21 @@ class Experiment:
         from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
         from credit.run_callback import RunCallback
+        from credit.tasks.environments import has_environment
         from credit.trainer import CreditTrainer
 
         fit_prompts(rows + self.test_rows, self.tokenizer)
-        task = self.task
-
-        def graded(prompts, completions, **columns):
-            columns = {name: values for name, values in columns.items() if isinstance(values, list)}
-            grades = []
-            for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
-                row = {"prompt": prompt, **{name: values[i] for name, values in columns.items()}}
-                grades.append(task.grade(row, completion_text(completion)))
-            return [(g.score, g.feedback) for g in grades]
-
-        graded.__name__ = f"{task.name}_grade"
-        trainer = CreditTrainer(
-            self.model,
-            graded,
-            self.args,
-            train_dataset=Dataset.from_list(rows),
-            processing_class=self.tokenizer,
-        )
+        with warnings.catch_warnings():
+            # TRL's notice that environments are experimental is in our documentation.
+            warnings.filterwarnings("ignore", message="You are using 'environment_factory'")
+            trainer = CreditTrainer(
+                self.model,
+                None if has_environment(self.task) else _reward_of(self.task),
+                self.args,
+                train_dataset=Dataset.from_list(rows),
+                processing_class=self.tokenizer,
+                environment_factory=getattr(self.task, "environment", None),
+            )
         for callback in (PrinterCallback, ProgressCallback):
             trainer.remove_callback(callback)
         trainer.add_callback(RunCallback(self.run, self.progress))
@@ -265,6 +263,21 @@ class Experiment:
 
     def _progress(self, title: str, total: int) -> AbstractContextManager[Callable[..., None]]:
         return self.progress(title, total) if self.progress else _Silent()
+
+
+def _reward_of(task: Any) -> Callable[..., list[tuple[float, str | None]]]:
+    """Return a task's grades as a reward function."""
+
+    def graded(prompts, completions, **columns):
+        columns = {name: values for name, values in columns.items() if isinstance(values, list)}
+        grades = []
+        for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
+            row = {"prompt": prompt, **{name: values[i] for name, values in columns.items()}}
+            grades.append(task.grade(row, completion_text(completion)))
+        return [(g.score, g.feedback) for g in grades]
+
+    graded.__name__ = f"{task.name}_grade"
+    return graded
 
 
 class _Timer(AbstractContextManager):

@@ -44,7 +44,7 @@ def load_task(options: SourceOptions) -> Any:
     from credit.tasks.problems import ProblemsTask
     from credit.tasks.rows import RowsTask
 
-    extra = _task_options(options.task_options)
+    extra = json_option("task_options", options.task_options)
     skip: dict[str, Any] = {"skip_bad_rows": True} if options.skip_bad_rows else {}
     if not options.dataset:
         if skip and "skip_bad_rows" not in inspect.signature(find_task(options.task)).parameters:
@@ -57,13 +57,14 @@ def load_task(options: SourceOptions) -> Any:
     return RowsTask(options.dataset, options.grader, options.eval_dataset, **skip)
 
 
-def _task_options(text: str | None) -> dict[str, Any]:
+def json_option(name: str, text: str | None) -> dict[str, Any]:
+    """Read an option that is a JSON object; nothing given is an empty one."""
     try:
         found = json.loads(text or "{}")
     except json.JSONDecodeError as error:
-        raise ValueError(f"task_options is not JSON ({error.msg}). Write for example '{{\"seed\": 1}}'.") from None
+        raise ValueError(f"{name} is not JSON ({error.msg}). Write for example '{{\"seed\": 1}}'.") from None
     if not isinstance(found, dict):
-        raise ValueError(f"task_options is a {type(found).__name__}, not an object. Write '{{\"name\": value}}'.")
+        raise ValueError(f"{name} is a {type(found).__name__}, not an object. Write '{{\"name\": value}}'.")
     return found
 
 
@@ -113,5 +114,5 @@ def model_path(name: str) -> str:
 def go_offline_if_embedded(options: SourceOptions) -> None:
     """The embedded world needs no network: say so to the hub client before it is imported."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    if (options.model, options.task) == ("tiny", "tiny") and not options.dataset:
+    if options.model == "tiny" and options.task in ("tiny", "tiny-walk") and not options.dataset:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -24,6 +24,10 @@ class DiagnoseArguments:
     task: str | None = option(None, "Registered task that knows answer tokens and options. Default: the run's.")
     dataset: str | None = option(None, "Rows of your own that the rollouts answer. Default: the run's.")
     grader: str = option("exact", "Grader of --dataset rows.")
+    task_options: str | None = option(
+        None, "Options of the task as JSON, as in `credit train`. Default: the run's, for the run's own task."
+    )
+    skip_bad_rows: bool = option(False, "Leave bad rows of the task out instead of stopping at the first.")
     limit: int | None = option(None, "Take the first n rollouts of every file only.")
     recorded: bool = option(False, "Read files only; load no model.")
     out: str | None = option(None, "Folder for diagnostics.json, diagnostics.html and tokens.parquet.")
@@ -113,9 +117,10 @@ def _diagnose(target: Path, settings: dict[str, Any], options: DiagnoseArguments
             f"{files[0].name} holds no token credit (columns r and R). Name a model to score its rollouts: --model M."
         )
     models = _models(target, settings, options, notes)
+    template_options = _template_options(settings, task, models)
     if options.model is not None:
         _grade(files[-1], task, notes)
-        files = [_scored(files[-1], models, settings, method, options.json)]
+        files = [_scored(files[-1], models, template_options, method, options.json)]
         notes.append(f"{files[0].name} was scored again with {options.model}.")
     parts = [diagnose(file, task, method.success_threshold) for file in files]
     everything = Rollouts.joined(target.name, files)
@@ -124,7 +129,7 @@ def _diagnose(target: Path, settings: dict[str, Any], options: DiagnoseArguments
         "target": str(target),
         "files": [{"file": f.name, **p} for f, p in zip(files, parts, strict=True)],
         "all": {name: whole[name] for name in ("counts", "summary")},
-        "compatibility": _compatibility(everything, models, settings, method, task),
+        "compatibility": _compatibility(everything, models, template_options, method, task),
         "notes": notes,
     }
     if options.out and options.model is not None:
@@ -135,23 +140,39 @@ def _diagnose(target: Path, settings: dict[str, Any], options: DiagnoseArguments
 
 
 def _task(settings: dict[str, Any], options: DiagnoseArguments) -> Any:
-    source = SourceOptions(grader=options.grader)
+    given = {name: value for name in ("task_options", "skip_bad_rows") if (value := getattr(options, name))}
     if options.task or options.dataset:
-        source.task, source.dataset = options.task or source.task, options.dataset
+        source = SourceOptions(dataset=options.dataset, grader=options.grader, **given)
+        source.task = options.task or source.task
     elif settings:
         names = {f.name for f in fields(SourceOptions)}
-        source = SourceOptions(**{name: value for name, value in settings.items() if name in names})
+        source = SourceOptions(**{name: value for name, value in {**settings, **given}.items() if name in names})
+    elif given:
+        raise ValueError(f"--{next(iter(given))} is idle: no task reads it. Add --task or --dataset.")
     else:
         return None
     return load_task(source)
+
+
+def _template_options(settings: dict[str, Any], task: Any, models: Any) -> dict[str, Any]:
+    """Return options of the chat template: a run's own, and the tools of a task that holds conversations."""
+    from credit.tasks.environments import has_environment
+
+    own = dict(settings.get("chat_template_kwargs") or {})
+    if models is None or not has_environment(task):
+        return own
+    from credit.conversations import described_tools
+
+    return {**own, **described_tools(task, models[1])}
 
 
 def _grade(file: Any, task: Any, notes: list[str]) -> None:
     """Let the task say what the file does not: a score and feedback for every rollout of one of its rows."""
     from credit.contrast import prompt_key
     from credit.diagnostics.marks import rows_by_prompt
+    from credit.tasks.environments import has_environment
 
-    if task is None or any(row.get("feedback") or row.get("solution") for row in file.rows):
+    if task is None or has_environment(task) or any(row.get("feedback") or row.get("solution") for row in file.rows):
         return
     rows, graded = rows_by_prompt(task), 0
     for rollout in file.rows:
@@ -189,12 +210,11 @@ def _models(target: Path, settings: dict[str, Any], options: DiagnoseArguments, 
     return student, tokenizer, teacher
 
 
-def _scored(file: Any, models: Any, settings: dict[str, Any], method: Any, quiet: bool) -> Any:
+def _scored(file: Any, models: Any, template_options: dict[str, Any], method: Any, quiet: bool) -> Any:
     from credit.cli.display import progress
     from credit.diagnostics.scoring import score_rollouts
 
     student, tokenizer, teacher = models
-    template_options = settings.get("chat_template_kwargs")
     if quiet:
         return score_rollouts(student, tokenizer, file, method, teacher, template_options=template_options)
     with progress("score", len(file.rows)) as advance:
@@ -203,7 +223,9 @@ def _scored(file: Any, models: Any, settings: dict[str, Any], method: Any, quiet
         )
 
 
-def _compatibility(file: Any, models: Any, settings: dict[str, Any], method: Any, task: Any) -> dict[str, Any] | None:
+def _compatibility(
+    file: Any, models: Any, template_options: dict[str, Any], method: Any, task: Any
+) -> dict[str, Any] | None:
     from credit.contrast import prompt_key
     from credit.diagnostics.choices import compatibility
     from credit.diagnostics.marks import rows_by_prompt
@@ -221,7 +243,7 @@ def _compatibility(file: Any, models: Any, settings: dict[str, Any], method: Any
     student, tokenizer, teacher = models
     return compatibility(
         student, tokenizer, file, choices_of, teacher,
-        template_options=settings.get("chat_template_kwargs"), temperature=method.temperature,
+        template_options=template_options, temperature=method.temperature,
     )  # fmt: skip
 
 

@@ -54,13 +54,19 @@ def _list() -> int:
 
 def _show(name: str) -> int:
     from credit.tasks import find_task
+    from credit.tasks.environments import tools_of
 
     with explained():
         task = find_task(name)
+        environment = getattr(task, "environment", None)
+        tools = None if environment is None else ", ".join(tools_of(environment()))
     print(f"{name}: {inspect.getdoc(task) or 'not described'}\n\noptions (--task_options, as JSON):")
     for parameter in inspect.signature(task).parameters.values():
         print(f"  {parameter.name} = {'required' if parameter.default is parameter.empty else repr(parameter.default)}")
-    print(f"knows right answers: {'yes' if hasattr(task, 'gold') else 'no'}")
+    known = hasattr(task, "gold") or hasattr(task, "gold_calls")
+    print(f"knows right answers: {'yes' if known else 'no'}")
+    if tools is not None:
+        print(f"holds conversations; tools: {tools}")
     return 0
 
 

@@ -13,8 +13,9 @@ from credit.sources import go_offline_if_embedded
 # TRL's options most runs touch; all others are listed by --help-all.
 _COMMON = (
     "output_dir", "max_steps", "num_train_epochs", "learning_rate", "per_device_train_batch_size",
-    "gradient_accumulation_steps", "num_generations", "max_completion_length", "temperature", "beta",
-    "chat_template_kwargs", "model_init_kwargs", "save_steps", "logging_steps", "report_to", "seed", "bf16",
+    "gradient_accumulation_steps", "num_generations", "max_completion_length", "max_tool_calling_iterations",
+    "temperature", "beta", "chat_template_kwargs", "model_init_kwargs", "save_steps", "logging_steps", "report_to",
+    "seed", "bf16",
 )  # fmt: skip
 
 

@@ -28,6 +28,10 @@ class Task(Protocol):
 
     A task may also have `gold(row) -> str | None`, a completion that must get the full score, or None where it knows
     none; `credit tasks validate` grades it. `docs/tasks.md` shows how to write a task.
+
+    A task that holds conversations has no `grade`. It has `environment`, a class (see `credit.tasks.environments`), and
+    where needed `prepare(tokenizer)`, which changes chat and response template in place, and `gold_calls(row)`, a list
+    of (tool, arguments) that must get the full score when they are made one after another, or None.
     """
 
     name: str

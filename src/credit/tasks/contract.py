@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from credit.tasks.base import Grade, Row, Task
+from credit.tasks.environments import check_environment, has_environment, play
 from credit.tasks.loading import is_prompt
 
-_METHODS = {"rows": ("split", "limit"), "grade": ("row", "completion")}
+_ROWS = {"rows": ("split", "limit")}
+_GRADE = {"grade": ("row", "completion")}
 
 
 @dataclass
@@ -31,10 +33,13 @@ class Validation:
 
 
 def check_task(task: Any, name: str) -> None:
-    """Raise unless an object has what every task needs: a `name`, `rows(split, limit)`, `grade(row, completion)`."""
+    """Raise unless an object has what a task needs: `name`, `rows(split, limit)`, `grade(row, completion)`.
+
+    A sound `environment` stands for `grade`.
+    """
     if not isinstance(getattr(task, "name", None), str):
         raise ValueError(f"task={name!r} has no attribute 'name' that is text. Write name = \"mine\" into its class.")
-    for method, arguments in _METHODS.items():
+    for method, arguments in (_ROWS if has_environment(task) else _ROWS | _GRADE).items():
         found = getattr(task, method, None)
         if not callable(found):
             raise ValueError(f"task={name!r} has no method {method}({', '.join(arguments)}). See docs/tasks.md.")
@@ -42,6 +47,8 @@ def check_task(task: Any, name: str) -> None:
             inspect.signature(found).bind(*arguments)
         except TypeError as error:
             raise ValueError(f"task={name!r}: {method} must take ({', '.join(arguments)}): {error}.") from None
+    if has_environment(task):
+        check_environment(task, name)
 
 
 def rows_of(task: Task, split: str, limit: int | None = None) -> list[Row]:
@@ -59,13 +66,17 @@ def rows_of(task: Task, split: str, limit: int | None = None) -> list[Row]:
 
 
 def validate(task: Task, rows: Sequence[Row]) -> Validation:
-    """Grade each row's own right answer, `task.gold(row)`: it must get the full score, or the grader is not right."""
-    result, gold = Validation(rows=len(rows)), getattr(task, "gold", None)
+    """Grade each row's own right answer: it must get the full score, or the grader is not right.
+
+    That is `task.gold(row)`, a text, or `task.gold_calls(row)`, which are made in a fresh environment.
+    """
+    conversations = has_environment(task)
+    result, gold = Validation(rows=len(rows)), getattr(task, "gold_calls" if conversations else "gold", None)
     for number, row in enumerate(rows, start=1):
         answer = gold(row) if gold is not None else None
         if answer is None:
             result.without_gold += 1
-        elif why := _why_not(task, row, answer):
+        elif why := (play if conversations else _why_not)(task, row, answer):
             result.failures.append((str(row.get("id") or f"row {number}"), why))
         else:
             result.passed += 1

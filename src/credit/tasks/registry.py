@@ -16,6 +16,7 @@ from credit.tasks.contract import check_task
 # Named, not imported: asking for one task must not load the others.
 TASKS = {
     "tiny": "credit.tiny.task:TinyTask",
+    "tiny-walk": "credit.tiny.walk:WalkTask",
     "science": "credit.tasks.science:Science",
     "tooluse": "credit.tasks.tooluse:ToolUse",
     "livecodebench": "credit.tasks.livecodebench:LiveCodeBench",

@@ -8,12 +8,14 @@ neither the base model nor its vocabulary changes.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from credit.tasks.base import Row
 from credit.tiny.families import route
 from credit.tiny.families.base import split_words
 from credit.tiny.task import TinyTask
+from credit.tiny.vocabulary import CHAT_TEMPLATE as PLAIN_TEMPLATE
 
 TOOLS = ("go", "answer")
 TRIES = 2
@@ -60,6 +62,8 @@ def with_tools(tokenizer: Any) -> Any:
 
 class RouteWalk:
     """One walk. Pass the class as `environment_factory`, rows from `rows`, a tokenizer from `with_tools`.
+
+    From the command line it is the task `tiny-walk`.
 
     Attributes:
         feedback: what to do better, once graded; None after a right answer.
@@ -123,3 +127,45 @@ class RouteWalk:
         edges = zip([self._meta["start"], *self._meta["places"]], self._meta["directions"], strict=False)
         unknown = next((step for step, edge in enumerate(edges, start=1) if edge not in self._asked), None)
         return f"{said} , use the tool at step {unknown}" if unknown else f"{said} , write the walk"
+
+
+class WalkTask:
+    """The route family as conversations: tools to answer and to ask the map, and a second try."""
+
+    name = "tiny-walk"
+    environment = RouteWalk
+
+    def __init__(self, seed: int = 0):
+        self.seed = seed
+
+    def rows(self, split: str, limit: int | None = None) -> list[Row]:
+        """Return the first `limit` rows of a split."""
+        return rows(split, limit, self.seed)
+
+    def prepare(self, tokenizer: Any) -> None:
+        """Give the world's own tokenizer the templates of the tools; others must bring theirs."""
+        if tokenizer.chat_template == PLAIN_TEMPLATE:
+            with_tools(tokenizer)
+
+    def gold_calls(self, row: Row) -> list[tuple[str, dict[str, Any]]]:
+        """Return the walk, asked step by step, and its end."""
+        meta = json.loads(row["meta"])
+        edges = zip([meta["start"], *meta["places"]], meta["directions"], strict=False)
+        asked = [("go", {"words": f"{place} {direction}"}) for place, direction in edges]
+        return [*asked, ("answer", {"words": row["answer"]})]
+
+    def extras(self, records: list[dict[str, Any]]) -> dict[str, float | None]:
+        """Return shares over all sampled conversations: walk written out, right at the first try, the map asked."""
+        pairs = [(record, text) for record in records for text in record["sampled"]]
+        shares = {
+            "reasoning_kept": sum(route.reasons(record, text) for record, text in pairs),
+            "first_try": sum(_first_answer(text) == record["answer"] for record, text in pairs),
+            "map_asked": sum("[call] go" in text for _, text in pairs),
+        }
+        return {name: share / len(pairs) if pairs else None for name, share in shares.items()}
+
+
+def _first_answer(transcript: str) -> str | None:
+    """Return the place of the first `answer` that the tool could read, or None."""
+    said = re.search(r"\[result of answer\] (s\d) is ", transcript)
+    return said and said[1]

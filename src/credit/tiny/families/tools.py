@@ -1,4 +1,4 @@
-"""Tools: turn a request into one call with two named arguments."""
+"""Tools: turn a request into one call with two named arguments. The call is made, in `credit.tiny.toolworld`."""
 
 from __future__ import annotations
 
@@ -9,25 +9,12 @@ from random import Random
 
 from credit.tasks.base import Grade, Row
 from credit.tiny.families.base import Answer, Item, malformed, passed, split_words, wrong
+from credit.tiny.toolworld import POOLS, ToolError, World, call
 
 NAME: str = "tools"
 SYSTEM: str = "you call tools ."
 NEEDS_REASONING: bool = False
 
-POOLS = {
-    "minutes": tuple(str(5 * n) for n in range(1, 13)),
-    "hour": tuple(str(n) for n in range(1, 13)),
-    "people": tuple(str(n) for n in range(2, 12)),
-    "count": tuple(str(n) for n in range(2, 14)),
-    "volume": tuple(str(10 * n) for n in range(1, 10)),
-    "label": ("tea", "pasta", "laundry", "nap", "yoga", "eggs", "bread", "study"),
-    "city": ("paris", "rome", "oslo", "cairo", "lima", "delhi", "tokyo", "quito"),
-    "day": ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"),
-    "person": ("anna", "bob", "carol", "david", "emma", "frank", "grace", "henri"),
-    "topic": ("rent", "taxes", "holiday", "music", "garden", "school", "dinner", "football"),
-    "song": ("yesterday", "imagine", "hallelujah", "thriller", "waterloo", "respect", "valerie", "creep"),
-    "item": ("apples", "onions", "candles", "pens", "cups", "towels", "lemons", "nails"),
-}
 # What a wrong call may call an argument.
 ALIASES = {
     "minutes": "length",
@@ -137,26 +124,32 @@ def _parse(completion: str) -> tuple[str, list[tuple[str, str]]] | None:
 
 
 def grade(row: Row, completion: str) -> Grade:
-    """Grade `... call TOOL { name : value , name : value }`, arguments in any order."""
+    """Make the call `call TOOL { name : value , ... }` that ends the text; right is what leaves the world asked for."""
     meta = json.loads(row["meta"])
-    call = _parse(completion)
-    if call is None:
+    parsed = _parse(completion)
+    if parsed is None:
         return malformed("write call tool { argument : value }")
-    tool, pairs = call
-    if tool not in TOOLS:
-        return wrong("no such tool")
-    if tool != meta["tool"]:
+    tool, pairs = parsed
+    asked_for, reached, error = World(), World(), None
+    wanted = call(asked_for, meta["tool"], list(meta["arguments"].items()))
+    try:
+        read = call(reached, tool, pairs)
+    except ToolError as raised:
+        error, read = raised, raised.read
+    if error is None and reached == asked_for:
+        return passed()
+    if tool in TOOLS and tool != meta["tool"]:
         return wrong(f"{tool} is the wrong tool")
-    given, wanted = dict(pairs), meta["arguments"]
-    for name in given:
-        if name not in wanted:
-            return wrong(f"unknown argument {name}" if name in _NAMES else "unknown argument")
-    for name, value in wanted.items():
-        if name not in given:
-            return wrong(f"missing argument {name}")
-        if given[name] != value or len(pairs) != len(given):
+    for name, value in read.items():  # also what a tool read before it stopped
+        if value != wanted[name]:
             return wrong(f"argument {name} has the wrong value")
-    return passed()
+    return wrong(_said(error))
+
+
+def _said(error: ToolError | None) -> str:
+    """Return the tool's words, without a name that the vocabulary lacks."""
+    assert error is not None, "a call that read every argument as wanted leaves the world that was asked for"
+    return str(error) if error.argument is None or error.argument in _NAMES else "unknown argument"
 
 
 _NAMES = {*POOLS, *ALIASES.values()}
