@@ -95,4 +95,5 @@ function drawOverview() {
   parts.push(section("All measures", { class: "whole" }, table(`${counts.responses} responses, ${measured} with credit, ${counts.tokens || 0} tokens of their own`, ["measure", "mean [95%]", "meaning"],
     Object.entries(all.summary).map(([name, value]) => [name.replaceAll("_", " "), estimate(value), element("td", {}, page.meaning[name])]))));
   $("overview").replaceChildren(element("div", {}, ...parts));
+  document.querySelectorAll("#overview .scroll").forEach((wide) => (wide.tabIndex = 0)); // or no key could scroll them
 }
