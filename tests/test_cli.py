@@ -43,7 +43,7 @@ def train(place: Path, out: str, *flags: str, family: str = "qwen3", config: str
 
 def metrics(folder: Path) -> list[dict]:
     lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k != "step_time"} for line in lines]
+    return [{k: v for k, v in json.loads(line).items() if not k.startswith("step_time")} for line in lines]
 
 
 def complaint(capsys, *argv: str) -> str:
@@ -306,6 +306,25 @@ def test_a_preset_typed_by_hand_wins_over_the_file_and_flags_over_both():
     assert (args.form, args.lam, args.blend, args.divergence, args.support_size) == ("paper", 0.2, "none", "jsd", 100)
     assert args.learning_rate == plain.learning_rate
     assert options.note is None
+
+
+def test_who_set_an_option_is_known(tmp_path):
+    from credit.cli.parsing import origins
+    from credit.config import PRESETS
+
+    typed = ["--config", "quickstart", "--preset", "paper-science", "--lam=0.2", "--no-shuffle-dataset"]
+    found = origins(typed, PRESETS)
+    assert (found["lam"], found["preset"], found["shuffle_dataset"]) == ("flag", "flag", "flag")
+    assert found["divergence"] == "preset paper-science"  # also in the file: the preset typed by hand wins
+    assert found["learning_rate"] == "config quickstart.yaml"
+    assert "note" not in found
+    assert "gamma" not in found
+    (tmp_path / "mine.yaml").write_text("preset: paper-code\nlam: 0.3\n")
+    found = origins(["--config", str(tmp_path / "mine.yaml")], PRESETS)
+    assert (found["lam"], found["preset"], found["support_size"]) == (
+        "config mine.yaml", "config mine.yaml", "preset paper-code",
+    )  # fmt: skip
+    assert origins([], PRESETS) == {}
 
 
 def test_help_is_instant_and_names_every_command():

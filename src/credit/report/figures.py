@@ -224,7 +224,7 @@ def _round_values(low: float, high: float) -> list[float]:
     """Return about five round values from at or below `low` to at or above `high`."""
     from matplotlib.ticker import MaxNLocator
 
-    return MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high).tolist()
+    return [float(v) for v in MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high)]
 
 
 def _whole_steps(values: Sequence[float]) -> tuple[float, float]:
