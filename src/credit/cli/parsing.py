@@ -40,8 +40,9 @@ def parse(parser: Parser, argv: list[str], presets: dict[str, dict[str, Any]] | 
     for key in config:
         if key not in known:
             raise UserError(f"unknown key {key!r} in {file}{_did_you_mean(str(key), known)}")
-    parser.set_defaults(**{key: None for key, value in config.items() if value is None})
-    typed = [part for key, value in config.items() if value is not None for part in _as_flags(key, value)]
+    unwritable = (None, [])  # what no flag can say
+    parser.set_defaults(**{key: value for key, value in config.items() if value in unwritable})
+    typed = [part for key, value in config.items() if value not in unwritable for part in _as_flags(key, value)]
     *result, unknown = parser.parse_args_into_dataclasses(
         args=[*typed, *flags], look_for_args_file=False, return_remaining_strings=True
     )
