@@ -103,6 +103,7 @@ def test_a_run_without_teacher_is_not_told_what_it_lacks(tmp_path):
     folder = write_run(tmp_path, config={"method": "grpo", "max_steps": 3}, metrics=metrics, rollouts=None)
     parsed = page(folder)
     assert "teacher ema" not in parsed.text
+    assert "GRPO has no teacher" in parsed.text
     assert "prompts of one reward all rollouts scored alike: no signal for GRPO 25.0%" in parsed.text
     assert "clamped entries" in parsed.text.partition("Not logged in this run: rollouts without")[2]
     assert "input" not in {tag for tag, _ in parsed.tags}, "three values have nothing to smooth"

@@ -58,7 +58,7 @@ def test_options_come_from_the_config_source():
     lines = {o.name: o for o in (*ours, *run)}
     assert [lines[name].changed for name in ("lam", "form", "method")] == [False, True, None]
     assert [lines[name].set_by for name in ("lam", "form", "method", "model")] == [
-        "by hand", "by preset paper-code", "its default", "by config mine.yaml",
+        "hand", "preset paper-code", "default", "config mine.yaml",
     ]  # fmt: skip
     assert [lines[name].source for name in ("lam", "method")] == ["paper, second-hand", "ours"]
     assert [o.name for o in run] == ["model"]
@@ -69,7 +69,7 @@ def test_options_come_from_the_config_source():
 def test_without_a_record_nobody_is_said_to_have_set_anything():
     (_, ours), _, (_, others) = tables({"lam": 0.3, "form": "paper", "aaa": 1}, None)
     found = {o.name: o.set_by for o in (*ours, *others)}
-    assert (found["lam"], found["form"], found["aaa"]) == ("not recorded", "its default", "not recorded")
+    assert (found["lam"], found["form"], found["aaa"]) == ("not recorded", "default", "not recorded")
     assert as_config({"lam": 0.3}, None) == ""
 
 

@@ -175,7 +175,9 @@ class Experiment:
         from credit.report import write_report
 
         before = self._evaluate("before", self.model)
-        self._write_status("running")  # what a kill during training would lose
+        if before:
+            self._write_eval(before)
+        self._write_status("running")  # both now: a kill during training must not lose them
         with self.phases("train"):
             self._train()
             self.trainer.save_model(str(self.run / "model"))
@@ -222,14 +224,14 @@ class Experiment:
         shutil.rmtree(self.run / "eval" / f"{name}-sampled", ignore_errors=True)
         return records
 
-    def _write_eval(self, before: list[dict[str, Any]], after: list[dict[str, Any]]) -> dict[str, Any]:
+    def _write_eval(self, before: list[dict[str, Any]], after: list[dict[str, Any]] | None = None) -> dict[str, Any]:
         from credit.diagnostics import read_rollouts
         from credit.evaluate import changed_examples, changes, compare, summarise
 
         extras = getattr(self.task, "extras", lambda records: {})
         logged = sorted((self.run / "credit").glob("*.parquet"))
         first, last = (self._credit_extras(read_rollouts(f)) for f in (logged[0], logged[-1])) if logged else ({}, {})
-        result = {
+        result: dict[str, Any] = {
             "settings": {
                 **asdict(self.eval_options),
                 "split": "test",
@@ -237,11 +239,14 @@ class Experiment:
                 "interval": "95% bootstrap over prompts",
             },
             "before": {**summarise(before), "extras": {**extras(before), **first}},
-            "after": {**summarise(after), "extras": {**extras(after), **last}},
-            "difference": compare(before, after),
-            "changes": changes(before, after),
-            "examples": changed_examples(before, after),
         }
+        if after:
+            result |= {
+                "after": {**summarise(after), "extras": {**extras(after), **last}},
+                "difference": compare(before, after),
+                "changes": changes(before, after),
+                "examples": changed_examples(before, after),
+            }
         self.run.write_json("eval.json", result)
         return result
 

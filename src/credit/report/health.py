@@ -33,6 +33,7 @@ _OTHERS = (
     ("entropy", "entropy", "of the student, nats per token; near 0 it explores no more"),
     ("completions/mean_length", "response length", "mean, tokens"),
 )
+_NO_TEACHER = "GRPO has no teacher: every rollout teaches through its reward alone."
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ class Health:
     warnings: list[str] | None
 
 
-def health(metrics: list[dict[str, Any]], warnings: Any) -> Health:
-    """Read the health of a run off its metrics and the `idle_warnings` of `run.json`."""
+def health(metrics: list[dict[str, Any]], warnings: Any, method: Any) -> Health:
+    """Read the health of a run off its metrics, the `idle_warnings` of `run.json` and its `method`."""
     table, absent, means = [], [], {}
     shows: list[tuple[tuple[str, str, str], Callable[[Any], str]]] = [(line, percent) for line in _SHARES]
     for (name, label, meaning), form in [*shows, *((line, compact) for line in _OTHERS)]:
@@ -69,7 +70,7 @@ def health(metrics: list[dict[str, Any]], warnings: Any) -> Health:
         means[name] = sum(values) / len(values)
         table.append(Line(label, meaning, *map(form, (means[name], min(values), max(values), values[-1]))))
     recorded = [visible(text) for text in warnings] if isinstance(warnings, list) else None
-    return Health(_said(means), table, absent, recorded)
+    return Health(_NO_TEACHER if method == "grpo" else _said(means), table, absent, recorded)
 
 
 def _said(means: dict[str, float]) -> str:

@@ -104,10 +104,10 @@ def as_config(config: dict[str, Any], origins: Any) -> str:
 
 def summary(groups: list[tuple[str, list[Option]]]) -> str:
     """Say in one sentence who set how many options, and where the method's defaults come from."""
-    kept, by = "its default", Counter(option.set_by for _, lines in groups for option in lines)
-    by_name = [f"{count} {name}" for name, count in sorted(by.items(), key=lambda pair: pair[0] != "by hand")
-               if name not in (kept, "not recorded")]  # fmt: skip
-    method = Counter(option.source for option in groups[0][1] if option.set_by == kept)
+    by = Counter(option.set_by for _, lines in groups for option in lines)
+    by_name = [f"{count} by {name}" for name, count in sorted(by.items(), key=lambda pair: pair[0] != "hand")
+               if name not in ("default", "not recorded")]  # fmt: skip
+    method = Counter(option.source for option in groups[0][1] if option.set_by == "default")
     said = f"Options set: {', '.join(by_name)}." if by_name else ""
     if method:
         sources = "; ".join(f"{count} {name}" for name, count in method.items())
@@ -117,6 +117,6 @@ def summary(groups: list[tuple[str, list[Option]]]) -> str:
 
 def _set_by(name: str, origins: Any, changed: bool | None) -> str:
     if not isinstance(origins, dict):
-        return "not recorded" if changed is not False else "its default"
-    origin = origins.get(name)
-    return {"flag": "by hand", None: "its default"}.get(origin) or f"by {visible(origin)}"
+        return "not recorded" if changed is not False else "default"
+    origin = visible(origins.get(name, "default"))
+    return "hand" if origin == "flag" else origin

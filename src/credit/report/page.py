@@ -85,7 +85,7 @@ def context(files: RunFiles) -> dict[str, Any]:
         "token_cap": tokens.TOKENS,
         "inspected": files.inspected,
         "form": FORMS.get(str(config.get("form")), "") if config.get("method", "credit") == "credit" else "",
-        "health": health(metrics, run.get("idle_warnings")),
+        "health": health(metrics, run.get("idle_warnings"), config.get("method")),
         "examples": examples(evaluation),
         "cost": cost(run, metrics),
         "command": text.command_line(run.get("command")),
