@@ -1,34 +1,37 @@
-"""A real browser for pages: `from browser import page`. Anything on the console, and any request, fails the test."""
+"""A real browser for pages: headless Chromium, which must not complain and must not ask anything of any network."""
 
 import shutil
-from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian: apt install chromium)")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator:
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip(f"no browser found ({', '.join(BROWSERS)}); on Debian: apt-get install chromium")
+class Tab:
+    """An open page, what it complained about and what it asked for."""
+
+    def __init__(self, page):
+        self.page = page
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        page.on("console", lambda m: self.complaints.append(m.text) if m.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda r: self.requests.append(r.url) if not r.url.startswith(("file:", "data:")) else None)
+
+
+@contextmanager
+def opened(path, width=1280, height=800, fragment="", **context):
+    """Open a file in a tab of its own; afterwards it must have been silent, and must have fetched nothing."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        tab = Tab(browser.new_context(viewport={"width": width, "height": height}, **context).new_page())
+        tab.page.goto(path.resolve().as_uri() + fragment)
+        yield tab.page
         browser.close()
-
-
-@pytest.fixture
-def page(chromium) -> Iterator:
-    context = chromium.new_context(viewport={"width": 1280, "height": 800})
-    shown, complaints = context.new_page(), []
-    shown.on("console", lambda message: complaints.append(f"console: {message.text}"))
-    shown.on("pageerror", lambda error: complaints.append(f"error: {error}"))
-    shown.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
-    shown.on("request", lambda request: request.url.startswith("file:") or complaints.append(request.url))
-    yield shown
-    context.close()
-    assert complaints == []
+        assert not tab.complaints, tab.complaints
+        assert not tab.requests, tab.requests

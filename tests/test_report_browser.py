@@ -8,10 +8,11 @@ import pytest
 pytest.importorskip("playwright")
 
 import report_runs
-from browser import chromium, page  # noqa: F401
+from browser import needs_browser, opened
 from credit.cli import main
 from credit.report import write_report
 
+pytestmark = needs_browser
 SIZES = {"desk": (1280, 800), "phone": (390, 844)}
 
 CONTRAST = """() => {
@@ -59,68 +60,65 @@ def places(tmp_path_factory):
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", ["run", "hostile", "verify", "diagnose"])
-def test_pages_fit_and_can_be_read_in_light_and_dark(page, places, name, size):  # noqa: F811
+def test_pages_fit_and_can_be_read_in_light_and_dark(places, name, size):
     width, height = SIZES[size]
-    page.set_viewport_size({"width": width, "height": height})
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        page.goto(places[name].as_uri())
+    with opened(places[name], width, height) as page:
         page.evaluate("() => document.querySelectorAll('details').forEach(d => d.open = true)")
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        assert page.evaluate("getComputedStyle(document.body).backgroundColor") in (
-            "rgb(253, 253, 252)" if scheme == "light" else "rgb(20, 23, 26)"
-        )
-        assert page.evaluate(CONTRAST) == []
+        for scheme, ground in (("light", "rgb(253, 253, 252)"), ("dark", "rgb(20, 23, 26)")):
+            page.emulate_media(color_scheme=scheme)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert page.evaluate("getComputedStyle(document.body).backgroundColor") == ground
+            assert page.evaluate(CONTRAST) == []
 
 
-def test_smoothing_is_switched_off_with_the_keyboard(page, places):  # noqa: F811
-    page.goto(places["run"].as_uri())
-    smooth, raw = page.locator(".smooth").first, page.locator("g.raw").first
-    assert smooth.is_visible()
-    assert float(raw.evaluate("e => getComputedStyle(e).opacity")) < 0.5
-    box = page.get_by_label("Smoothed")
-    for _ in range(40):
-        page.keyboard.press("Tab")
-        if box.evaluate("e => e === document.activeElement"):
-            break
-    assert box.evaluate("e => getComputedStyle(e).outlineStyle") != "none"
-    page.keyboard.press("Space")
-    assert not smooth.is_visible()
-    assert raw.evaluate("e => getComputedStyle(e).opacity") == "1"
+def test_smoothing_is_switched_off_with_the_keyboard(places):
+    with opened(places["run"]) as page:
+        smooth, raw = page.locator(".smooth").first, page.locator("g.raw").first
+        assert smooth.is_visible()
+        assert float(raw.evaluate("e => getComputedStyle(e).opacity")) < 0.5
+        box = page.get_by_label("Smoothed")
+        for _ in range(40):
+            page.keyboard.press("Tab")
+            if box.evaluate("e => e === document.activeElement"):
+                break
+        assert box.evaluate("e => getComputedStyle(e).outlineStyle") != "none"
+        page.keyboard.press("Space")
+        assert not smooth.is_visible()
+        assert raw.evaluate("e => getComputedStyle(e).opacity") == "1"
 
 
-def test_every_figure_and_control_has_a_name_and_every_table_its_headers(page, places):  # noqa: F811
+def test_every_figure_and_control_has_a_name_and_every_table_its_headers(places):
     for path in places.values():
-        page.goto(path.as_uri())
-        figures = page.locator("svg")
-        names = [figures.nth(i).get_attribute("aria-label") for i in range(figures.count())]
-        assert all(names)
-        assert len(set(names)) == len(names)
-        assert {figures.nth(i).get_attribute("role") for i in range(figures.count())} <= {"img"}
-        assert page.evaluate("[...document.querySelectorAll('input')].every(e => e.labels.length === 1)")
-        assert page.evaluate("[...document.querySelectorAll('th')].every(e => e.scope)")
-        levels = page.evaluate("[...document.querySelectorAll('h1,h2,h3,h4')].map(e => +e.tagName[1])")
-        assert levels.count(1) == 1
-        assert all(b - a <= 1 for a, b in pairwise(levels))
-        assert page.evaluate("document.documentElement.lang") == "en"
+        with opened(path) as page:
+            figures = page.locator("svg")
+            names = [figures.nth(i).get_attribute("aria-label") for i in range(figures.count())]
+            assert all(names)
+            assert len(set(names)) == len(names)
+            assert {figures.nth(i).get_attribute("role") for i in range(figures.count())} <= {"img"}
+            assert page.evaluate("[...document.querySelectorAll('input')].every(e => e.labels.length === 1)")
+            assert page.evaluate("[...document.querySelectorAll('th')].every(e => e.scope)")
+            levels = page.evaluate("[...document.querySelectorAll('h1,h2,h3,h4')].map(e => +e.tagName[1])")
+            assert levels.count(1) == 1
+            assert all(b - a <= 1 for a, b in pairwise(levels))
+            assert page.evaluate("document.documentElement.lang") == "en"
 
 
-def test_links_lead_to_sections_and_to_the_viewer(page, places):  # noqa: F811
-    page.goto(places["run"].as_uri())
-    links = page.get_by_role("navigation").get_by_role("link")
-    assert links.count() == 8
-    links.last.click()
-    assert page.locator("#reproduce").evaluate("e => e.getBoundingClientRect().top < innerHeight")
-    assert page.url.endswith("report.html#reproduce")
+def test_links_lead_to_sections(places):
+    with opened(places["run"]) as page:
+        links = page.get_by_role("navigation").get_by_role("link")
+        assert links.count() == 8
+        links.last.click()
+        assert page.locator("#reproduce").evaluate("e => e.getBoundingClientRect().top < innerHeight")
+        assert page.url.endswith("report.html#reproduce")
 
 
-def test_print_shows_what_is_folded_but_not_every_option_of_trl(page, places):  # noqa: F811
-    page.goto(places["run"].as_uri())
-    page.emulate_media(media="print", color_scheme="dark")
-    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-    assert page.get_by_text("Coefficient lambda of the input-generic part").is_visible()
-    assert not page.get_by_role("navigation").is_visible()
-    assert not page.get_by_label("Smoothed").is_visible()
-    assert not page.get_by_role("cell", name="max_steps").is_visible()
-    assert page.pdf()[:4] == b"%PDF"
-    assert json.dumps(page.evaluate(CONTRAST)) == "[]"
+def test_print_shows_what_is_folded_but_not_every_option_of_trl(places):
+    with opened(places["run"]) as page:
+        page.emulate_media(media="print", color_scheme="dark")
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert page.get_by_text("Coefficient lambda of the input-generic part").is_visible()
+        assert not page.get_by_role("navigation").is_visible()
+        assert not page.get_by_label("Smoothed").is_visible()
+        assert not page.locator("#ran code", has_text="max_steps").is_visible()
+        assert page.pdf()[:4] == b"%PDF"
+        assert json.dumps(page.evaluate(CONTRAST)) == "[]"
