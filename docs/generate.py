@@ -14,7 +14,7 @@ from credit.cli.eval import EvalArguments
 from credit.cli.tasks import ValidateArguments
 from credit.config import PRESETS, CreditConfig
 from credit.experiment import RunOptions
-from credit.report.plots import standalone
+from credit.report.svg import standalone
 from credit.report.theory_page import figures
 from credit.theory.curves import collect
 

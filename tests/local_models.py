@@ -129,5 +129,9 @@ def fit(*trainers: CreditTrainer) -> None:
 
 
 def history(trainer: CreditTrainer, *without: str) -> list[dict]:
-    skipped = {"step_time", "epoch", *without}
-    return [{k: v for k, v in log.items() if k not in skipped} for log in trainer.state.log_history if "loss" in log]
+    skipped = {"epoch", *without}
+    return [
+        {k: v for k, v in log.items() if k not in skipped and not k.startswith("step_time")}
+        for log in trainer.state.log_history
+        if "loss" in log
+    ]

@@ -35,6 +35,7 @@ def evaluation(before=0.421, after=0.911, low=0.442, high=0.533):
         "before": side(before),
         "after": side(after),
         "difference": {"sampled": {"overall": {"mean": after - before, "low": low, "high": high}}},
+        "changes": {"gained": 171, "lost": 34, "unchanged": 75},
         "examples": [
             {
                 "prompt": "p-gained",
@@ -90,6 +91,10 @@ def write_run(folder: Path, **parts) -> Path:
             "credit/no_negative": 0.0,
             "credit/clamped": 0.0004,
             "credit/context_cut": 0.0,
+            "step_time": 2.0,
+            "step_time/rollouts": 1.0,
+            "step_time/grading": 0.25,
+            "step_time/teachers": 0.5,
             **({"credit/R": 0.2} if s % 10 == 0 else {}),
         }
         for s in range(1, 51)
@@ -99,6 +104,14 @@ def write_run(folder: Path, **parts) -> Path:
         "started": "2026-01-02T03:04:05+00:00",
         "command": "credit train --config quickstart",
         "seconds": {"setup": 1.5, "eval_before": 20.0, "train": 134.2, "eval_after": 21.0},
+        "memory": {
+            "host": {"setup": 5e8, "eval_before": 6e8, "train": 1.25e9, "eval_after": 7e8},
+            "device": {},
+            "host_is": "peak of the phase",
+        },
+        "origins": {"lam": "flag", "form": "config quickstart.yaml", "overwrite": "flag"},
+        "idle_warnings": [],
+        "fingerprints": {"model": "00ff00ff00ff00ff"},
         "model": "tiny",
         "seed": 3,
         "versions": {"credit": "0.1.0", "trl": "1.16.0"},
@@ -145,6 +158,10 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
 
+    def handle_endtag(self, tag):
+        if tag in ("td", "th", "dt", "dd", "li", "h2", "h3"):
+            self.text += " "
+
     def handle_data(self, data):
         if self.cdata_elem is None:  # not the style sheet
             self.text += data
@@ -157,7 +174,8 @@ def page(folder: Path) -> Page:
     parsed = Page(path.read_text(encoding="utf-8"))
     assert not [tag for tag, _ in parsed.tags if tag in ("script", "img", "link", "iframe", "object", "base")]
     for _, attributes in parsed.tags:
-        assert not {"src", "href", "xlink:href", "srcset", "action"} & attributes.keys()
+        assert not {"src", "xlink:href", "srcset", "action"} & attributes.keys()
+        assert attributes.get("href", "#") == "inspect.html" or attributes.get("href", "#").startswith("#")
         assert not [name for name in attributes if name.startswith("on")]
         assert "url(" not in (attributes.get("style") or "")
     return parsed

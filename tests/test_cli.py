@@ -43,7 +43,7 @@ def train(place: Path, out: str, *flags: str, family: str = "qwen3", config: str
 
 def metrics(folder: Path) -> list[dict]:
     lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k != "step_time"} for line in lines]
+    return [{k: v for k, v in json.loads(line).items() if not k.startswith("step_time")} for line in lines]
 
 
 def complaint(capsys, *argv: str) -> str:
@@ -63,7 +63,14 @@ def test_training_on_rows_of_ones_own_leaves_a_complete_run(place, family, capsy
         assert (run / name).exists(), name
     assert [m["step"] for m in metrics(run)] == [1, 2, 3, 4]
     assert len(list((run / "credit").glob("*.parquet"))) == 2
-    assert json.loads((run / "run.json").read_text())["status"] == "complete"
+    record = json.loads((run / "run.json").read_text())
+    assert (record["status"], record["resumed_from"], record["idle_warnings"]) == ("complete", None, [])
+    assert (
+        record["seconds"].keys() == record["memory"]["host"].keys() == {"setup", "eval_before", "train", "eval_after"}
+    )
+    assert record["origins"]["model"] == record["origins"]["credit_log_steps"] == "flag"
+    logged = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert all(sum(m[f"step_time/{p}"] for p in ("rollouts", "grading", "teachers")) < m["step_time"] for m in logged)
     result = json.loads((run / "eval.json").read_text())
     assert result["before"]["sampled"]["overall"]["n"] == 4
     shown = capsys.readouterr().out
@@ -82,6 +89,9 @@ def test_the_quickstart_trains_the_embedded_world(tmp_path):
     assert sorted(result["after"]["sampled"]["families"]) == ["code", "facts", "route", "tools"]
     for name in ("reasoning_kept", "boilerplate_leak", "credit_on_answer_tokens", "answer_tokens"):
         assert 0 <= result["before"]["extras"][name] <= 1
+    changes = result["changes"]
+    assert sum(changes.values()) == 16
+    assert len(result["examples"]) == min(6, changes["gained"]) + min(6, changes["lost"])
     assert "Provisional choice" in (tmp_path / "run" / "report.html").read_text()
 
 
@@ -93,6 +103,19 @@ def test_a_base_model_without_chat_template_gets_plain_text(place):
     assert isinstance(first["prompt"], str)
     flags = ["--dataset", str(place / "rows.jsonl"), "--max_new_tokens", "8", "--eval_samples", "1"]
     assert main(["eval", "--model", str(place / "run-base" / "model"), *flags]) == 0
+
+
+def test_the_report_holds_a_config_that_resolves_to_the_same_options(place):
+    from credit.cli.train import parse_options
+    from credit.experiment import Experiment
+    from credit.report.options import as_config
+
+    assert main(train(place, "first", "--skip_eval", "--max_steps", "1", "--lr_scheduler_type", "constant")) == 0
+    resolved = yaml.safe_load((place / "first" / "config.yaml").read_text())
+    origins = json.loads((place / "first" / "run.json").read_text())["origins"]
+    (place / "again.yaml").write_text(as_config(resolved, origins))
+    options, args = parse_options(["--config", str(place / "again.yaml"), "--output_dir", str(place / "first")])
+    assert Experiment(options, args).config() == resolved
 
 
 def test_one_seed_one_result(place):
@@ -252,7 +275,13 @@ def test_a_run_that_fails_says_so(place, monkeypatch):
 
     monkeypatch.setattr(CreditTrainer, "_compute_loss", broken)
     with pytest.raises(RuntimeError, match="no more memory"):
-        main(train(place, "failing", "--skip_eval"))
+        main(train(place, "failing"))
+    assert json.loads((place / "failing" / "eval.json").read_text()).keys() == {"settings", "before"}
+    from credit.report import write_report
+
+    page = write_report(place / "failing").read_text()
+    assert "no comparison: before training" in page
+    assert "RuntimeError: no more memory" in page
     record = json.loads((place / "failing" / "run.json").read_text())
     assert (record["status"], record["error"]) == ("failed", "RuntimeError: no more memory")
 
@@ -306,6 +335,25 @@ def test_a_preset_typed_by_hand_wins_over_the_file_and_flags_over_both():
     assert (args.form, args.lam, args.blend, args.divergence, args.support_size) == ("paper", 0.2, "none", "jsd", 100)
     assert args.learning_rate == plain.learning_rate
     assert options.note is None
+
+
+def test_who_set_an_option_is_known(tmp_path):
+    from credit.cli.parsing import origins
+    from credit.config import PRESETS
+
+    typed = ["--config", "quickstart", "--preset", "paper-science", "--lam=0.2", "--no-shuffle-dataset"]
+    found = origins(typed, PRESETS)
+    assert (found["lam"], found["preset"], found["shuffle_dataset"]) == ("flag", "flag", "flag")
+    assert found["divergence"] == "preset paper-science"  # also in the file: the preset typed by hand wins
+    assert found["learning_rate"] == "config quickstart.yaml"
+    assert "note" not in found
+    assert "gamma" not in found
+    (tmp_path / "mine.yaml").write_text("preset: paper-code\nlam: 0.3\n")
+    found = origins(["--config", str(tmp_path / "mine.yaml")], PRESETS)
+    assert (found["lam"], found["preset"], found["support_size"]) == (
+        "config mine.yaml", "config mine.yaml", "preset paper-code",
+    )  # fmt: skip
+    assert origins([], PRESETS) == {}
 
 
 def test_help_is_instant_and_names_every_command():

@@ -4,6 +4,8 @@ import re
 import runpy
 from pathlib import Path
 
+import pytest
+
 from credit.diagnostics.choices import MEANING as CHOICES
 from credit.diagnostics.summary import MEANING
 from credit.theory import IDENTITIES
@@ -18,9 +20,19 @@ def test_options_page_is_what_the_classes_say():
     assert (DOCS / "options.md").read_text() == page, "run: python docs/generate.py"
 
 
+def drawn(svg):
+    """What a figure says, and where its lines and bars run; the rest may differ between versions of matplotlib."""
+    marks = re.findall(r'<g class="(?:line|bar)-[^"]*">.*?</g>', svg, flags=re.DOTALL)
+    numbers = [float(n) for mark in marks for n in re.findall(r"-?[\d.]+", re.search(r' d="([^"]*)"', mark)[1])]
+    return re.findall(r'>([^<]+)<|aria-label="([^"]*)"', svg), numbers
+
+
 def test_figures_are_what_the_sums_give():
     for name, text in runpy.run_path(str(DOCS / "generate.py"))["drawings"]().items():
-        assert (DOCS / "images" / "theory" / name).read_text() == text, "run: python docs/generate.py"
+        (said, where), (said_now, where_now) = drawn((DOCS / "images" / "theory" / name).read_text()), drawn(text)
+        assert said == said_now, "run: python docs/generate.py"
+        assert len(where) > 7
+        assert where == pytest.approx(where_now, abs=1), "run: python docs/generate.py"
 
 
 def test_every_number_of_a_diagnosis_has_a_row():

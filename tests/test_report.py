@@ -18,13 +18,14 @@ def test_full_run(tmp_path):
     order = [
         "rose from",
         "lam is provisional",
-        "Before and after",
+        "What was run method credit, form guided",
+        "Sampled accuracy family before after",
         "Training curves",
-        "Token credit",
-        "Health",
-        "Gained and lost",
+        "Token credit Every",
+        "Health Mean",
+        "Gained and lost answers",
+        "Cost phase",
         "How to reproduce",
-        "Times",
     ]
     assert sorted(order, key=text.index) == order
     for part in (
@@ -40,8 +41,20 @@ def test_full_run(tmp_path):
         "embedded world",
         "2 min 14 s",
         "134.2",
+        "1.25 GB",
+        "peak of the phase",
+        "R = r + λS, λ = 0.5",
+        "Options set: 1 by hand, 1 by config quickstart.yaml.",
+        "warned of nothing",
+        "update the student's forward and backward pass, and the rest 0.250 12.5%",
+        "digest of model 00ff00ff00ff00ff",
+        "lam: 0.5 form: guided",
+        "credit inspect RUN",
+        "centred mean of 5 logged values",
         "last logged step 50 of 50",
-        "1 gained, 1 lost, 1 unchanged",
+        "Greedy answers to 280 prompts: 171 gained, 34 lost, 75 unchanged.",
+        "Gained: 1 of 171",
+        "Lost: 1 of 34",
         "Not logged in this run: credit/r, credit/S, credit/G.",
         "user: which unit?",
         "a sibling",
@@ -67,6 +80,79 @@ def test_every_logged_reward_is_in_the_figure(tmp_path):
     source = write_report(write_run(tmp_path)).read_text()
     for step in range(1, 51):
         assert f"<title>reward, step {step}: {0.4 + step / 100:.3f}</title>" in source
+
+
+def test_runs_of_older_versions_have_a_page_too(tmp_path):
+    old = evaluation()
+    del old["changes"]
+    folder = write_run(tmp_path, eval=old, run={"status": "complete", "seconds": {"train": 3.0}})
+    text = page(folder).text
+    for part in (
+        "How many there are in all is not recorded. eval.json holds 4 examples: 1 gained, 1 lost, 1 unchanged.",
+        "Peak memory was not recorded.",
+        "Warnings of the trainer were not recorded.",
+        "together 3.0 s 3.0 –",
+    ):
+        assert part in text, part
+    assert "Options set" not in text
+    assert "as a file" not in text
+
+
+def test_a_run_without_teacher_is_not_told_what_it_lacks(tmp_path):
+    metrics = [{"step": s, "reward": 0.5, "entropy": 1.0, "frac_reward_zero_std": 0.25} for s in range(1, 4)]
+    folder = write_run(tmp_path, config={"method": "grpo", "max_steps": 3}, metrics=metrics, rollouts=None)
+    parsed = page(folder)
+    assert "teacher ema" not in parsed.text
+    assert "GRPO has no teacher" in parsed.text
+    assert "prompts of one reward all rollouts scored alike: no signal for GRPO 25.0%" in parsed.text
+    assert "clamped entries" in parsed.text.partition("Not logged in this run: rollouts without")[2]
+    assert "input" not in {tag for tag, _ in parsed.tags}, "three values have nothing to smooth"
+
+
+def test_warnings_resumes_errors_and_the_viewer_are_told(tmp_path):
+    run = {
+        "status": "failed",
+        "error": f"ValueError: {HOSTILE}",
+        "resumed_from": "checkpoint-20",
+        "seconds": {"train": 3.0},
+        "memory": {"host": {"train": 1e9}, "device": {"train": 4e10}, "host_is": "peak since the process started"},
+        "idle_warnings": [f"Step 5: {HOSTILE}", 7],
+    }
+    folder = write_run(tmp_path, run=run)
+    (folder / "inspect.html").write_text("")
+    parsed = page(folder)
+    for part in (
+        "It ended with an error. ValueError: <script>",
+        "Warned during trainingStep 5: <script>",
+        "The run was resumed from checkpoint-20",
+        "40.00 GB",
+        "peak since the process started",
+        "token by token: inspect.html",
+    ):
+        assert part in parsed.text, part
+    assert "inspect.html" in [a.get("href") for _, a in parsed.tags]
+
+
+def test_the_figures_bring_nothing_that_could_collide(tmp_path):
+    parsed = page(write_run(tmp_path))
+    ids = [a["id"] for _, a in parsed.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert {a["href"][1:] for _, a in parsed.tags if a.get("href", "").startswith("#")} <= set(ids)
+    source = (tmp_path / "report.html").read_text()
+    assert source.count('class="smooth"') >= 4
+    assert "DejaVu" not in source
+    assert write_report(tmp_path).read_text() == source, "the same run gives the same page"
+
+
+def test_drawing_leaves_matplotlib_as_it_was(tmp_path):
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.fonttype": "path", "lines.linewidth": 9, "font.size": 30, "axes.grid": True}):
+        before = dict(matplotlib.rcParams)
+        write_report(write_run(tmp_path / "a"))
+        assert dict(matplotlib.rcParams) == before
+    source = (tmp_path / "a" / "report.html").read_text().replace("Run a", "Run b").replace("a –", "b –")
+    assert write_report(write_run(tmp_path / "b")).read_text() == source, "a matplotlibrc changes nothing"
 
 
 def test_running_run_with_damaged_last_line(tmp_path):

@@ -7,8 +7,9 @@ pytest.importorskip("jinja2")
 pytest.importorskip("pyarrow")
 pytest.importorskip("yaml")
 
-from credit.report.options import credit_options, tables
-from credit.report.text import command_line, compact, messages, number, show, visible
+from credit.report.options import METHOD, SOURCES, as_config, declared, source_of_default, summary, tables
+from credit.report.smoothing import pieces, smoothed, window
+from credit.report.text import command_line, compact, messages, number, setting, show, size, visible
 from credit.report.tokens import token_text
 from credit.report.verdict import verdict
 from report_runs import evaluation, side
@@ -47,18 +48,57 @@ def test_verdict_of_one_side_and_other_splits():
 
 
 def test_options_come_from_the_config_source():
-    options = credit_options()
+    options = declared(METHOD)
     assert list(options)[:3] == ["method", "form", "lam"]
     assert options["lam"][0] == 0.1
-    assert "paper" in options["lam"][1]
-    ours, others = tables({"lam": 0.1, "form": "guided", "aaa": None})
-    assert [o.changed for o in ours if o.name in ("lam", "form", "method")] == [None, True, False]
+    assert {source_of_default(meaning) for _, meaning in options.values()} == set(SOURCES.values())
+    origins = {"lam": "flag", "form": "preset paper-code", "model": "config mine.yaml"}
+    groups = tables({"lam": 0.1, "form": "guided", "model": "tiny", "aaa": None}, origins)
+    (_, ours), (_, run), (_, others) = groups
+    lines = {o.name: o for o in (*ours, *run)}
+    assert [lines[name].changed for name in ("lam", "form", "method")] == [False, True, None]
+    assert [lines[name].set_by for name in ("lam", "form", "method", "model")] == [
+        "hand", "preset paper-code", "default", "config mine.yaml",
+    ]  # fmt: skip
+    assert [lines[name].source for name in ("lam", "method")] == ["paper, second-hand", "ours"]
+    assert [o.name for o in run] == ["model"]
     assert [(o.name, o.value) for o in others] == [("aaa", "none")]
+    assert summary(groups).startswith("Options set: 1 by hand, 1 by preset paper-code, 1 by config mine.yaml.")
+
+
+def test_without_a_record_nobody_is_said_to_have_set_anything():
+    (_, ours), _, (_, others) = tables({"lam": 0.3, "form": "paper", "aaa": 1}, None)
+    found = {o.name: o.set_by for o in (*ours, *others)}
+    assert (found["lam"], found["form"], found["aaa"]) == ("not recorded", "default", "not recorded")
+    assert as_config({"lam": 0.3}, None) == ""
+
+
+def test_a_config_that_sets_the_same_holds_no_credential():
+    import yaml
+
+    config = {"lam": 0.3, "form": "paper", "output_dir": "x", "hub_token": "hf_x", "model_init_kwargs": {"token": "q"}}
+    text = as_config(config, dict.fromkeys([*config, "overwrite"], "flag") | {"form": "preset paper-code"})
+    assert yaml.safe_load(text) == {"lam": 0.3, "form": "paper", "model_init_kwargs": {"token": "(hidden)"}}
+
+
+def test_smoothing_moves_no_trend_and_keeps_gaps():
+    assert [window(n) for n in (3, 14, 15, 60, 200, 10_000)] == [0, 0, 5, 7, 21, 101]
+    line = [(float(x), 2.0 * x) for x in range(9)]
+    assert [y for _, y in pieces(smoothed(line, 5))[0]] == [y for _, y in line]
+    peak = [(float(x), float(x == 4)) for x in range(9)]
+    assert [y for _, y in pieces(smoothed(peak, 3))[0]] == pytest.approx([0, 0, 0, 1 / 3, 1 / 3, 1 / 3, 0, 0, 0])
+    gaps = [(1.0, 1.0), (2.0, None), (3.0, None), (4.0, 5.0), (5.0, 7.0)]
+    assert pieces(smoothed(gaps, 5)) == [[(1.0, 1.0)], [(4.0, 5.0), (5.0, 7.0)]]
+    assert smoothed([], 5) == []
 
 
 def test_credentials_are_hidden():
     assert command_line("credit train --hub_token hf_x --lam 1") == "credit train --hub_token (hidden) --lam 1"
     assert command_line("--hub-token=hf_x") == "--hub-token=(hidden)"
+    inside = """credit train --model_init_kwargs '{"token": "abc", "attn": "sdpa"}' --token_credit to_go"""
+    assert command_line(inside) == inside.replace("abc", "(hidden)")
+    assert setting("note", "mine is hf_" + "a" * 34) == "mine is (hidden)"
+    assert setting("pad_token", "<pad>") == "<pad>"
 
 
 def test_texts():
@@ -69,6 +109,7 @@ def test_texts():
         "−1.23e+07",
         None,
     )
+    assert (size(847831040), size(2.5e9), size(None), size(-1)) == ("848 MB", "2.50 GB", "–", "–")
     assert visible("a\r\nb\tc") == "a\nb\tc"
     assert messages('[{"role": "user", "content": [{"type": "text", "text": "hi"}]}]') == [("user", "hi")]
     assert messages("[1, 2]") == [("", "[1, 2]")]

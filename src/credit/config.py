@@ -63,7 +63,7 @@ class CreditConfig(GRPOConfig):
     form: str = _option(
         "paper",
         "Form of the credit: `paper` r - lam*G (paper); `guided` r + lam*S (ours); `feedback_contrast` "
-        "r - lam*(G - G without feedback) (ours).",
+        "r - lam*(G - G without feedback) (ours). Default: paper.",
         FORMS,
     )
     lam: float = _option(
@@ -77,7 +77,7 @@ class CreditConfig(GRPOConfig):
     level: str = _option(
         "vocabulary",
         "`vocabulary`: a divergence over the support at every token (paper). `token`: advantages of the sampled "
-        "tokens through TRL's policy loss (derived).",
+        "tokens through TRL's policy loss (derived). Default: paper.",
         LEVELS,
     )
     divergence: str = _option(

@@ -118,13 +118,21 @@ def compare(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> dict[s
     return difference
 
 
+def changes(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> dict[str, int]:
+    """Count the prompts whose greedy answer gained, lost or kept its score."""
+    counts = {"gained": 0, "lost": 0, "unchanged": 0}
+    for old, new in zip(before, after, strict=True):
+        counts[_change(old, new)] += 1
+    return counts
+
+
 def changed_examples(before: list[dict[str, Any]], after: list[dict[str, Any]], most: int = 6) -> list[dict[str, Any]]:
     """Return up to `most` gained and `most` lost prompts (greedy answers), in data order."""
-    kinds: dict[float, list[dict[str, Any]]] = {1.0: [], -1.0: []}
+    kinds: dict[str, list[dict[str, Any]]] = {"gained": [], "lost": []}
     for old, new in zip(before, after, strict=True):
-        change = float(new["greedy_score"] > old["greedy_score"]) - float(new["greedy_score"] < old["greedy_score"])
-        if change and len(kinds[change]) < most:
-            kinds[change].append(
+        chosen = kinds.get(_change(old, new))
+        if chosen is not None and len(chosen) < most:
+            chosen.append(
                 {
                     "prompt": old["prompt"],
                     "family": old["family"],
@@ -135,7 +143,12 @@ def changed_examples(before: list[dict[str, Any]], after: list[dict[str, Any]], 
                     "after_score": new["greedy_score"],
                 }
             )
-    return kinds[1.0] + kinds[-1.0]
+    return kinds["gained"] + kinds["lost"]
+
+
+def _change(old: dict[str, Any], new: dict[str, Any]) -> str:
+    before, after = old["greedy_score"], new["greedy_score"]
+    return "gained" if after > before else "lost" if after < before else "unchanged"
 
 
 def write_records(path: Path, records: list[dict[str, Any]]) -> None:

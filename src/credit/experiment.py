@@ -6,7 +6,6 @@ import platform
 import shlex
 import shutil
 import sys
-import time
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -18,6 +17,7 @@ from typing import Any
 
 from credit.context import completion_text
 from credit.errors import explained
+from credit.phases import Phases
 from credit.rundir import RunDir
 from credit.sources import SourceOptions, bad_rows, fit_prompts, load_model, load_task, option
 
@@ -59,6 +59,7 @@ class Experiment:
         args: the trainer's options.
         command: what was typed, for the report.
         progress: (title, total) -> context manager yielding `advance(n, text)`; how progress is shown.
+        origins: for each option that was set, by what (`flag`, `preset NAME`, `config FILE`), for the report.
     """
 
     def __init__(
@@ -67,12 +68,14 @@ class Experiment:
         args: Any,
         command: list[str] | None = None,
         progress: Callable[[str, int], AbstractContextManager[Callable[..., None]]] | None = None,
+        origins: dict[str, str] | None = None,
     ):
         self.options, self.args = options, args
         self.command = "credit " + shlex.join(command if command is not None else sys.argv[1:])
         self.progress = progress
         self.run = RunDir(args.output_dir)
-        self.seconds: dict[str, float] = {}
+        self.origins = origins
+        self.phases = Phases()
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
 
     def config(self) -> dict[str, Any]:
@@ -84,11 +87,12 @@ class Experiment:
         """Load everything and claim the folder; complain about all a user can mend before any training."""
         import torch
 
+        from credit import fingerprints
         from credit.evaluate import equip
         from credit.sampling import EvalOptions
         from credit.tasks import rows_of
 
-        with self._timed("setup"), explained():
+        with self.phases("setup"), explained():
             options = self.options
             if options.torch_threads < 0:
                 raise ValueError(f"torch_threads={options.torch_threads} is negative. Use 0 for torch's own choice.")
@@ -125,6 +129,11 @@ class Experiment:
                     self.run.path.rmdir()  # the trainer makes its folder before it looks at its options
                 raise
             self.checkpoint = self.run.take(config, options.resume)
+            self.fingerprints = {
+                "model": fingerprints.of_model(self.model),
+                "train_rows": fingerprints.of_rows(rows),
+                "test_rows": fingerprints.of_rows(self.test_rows),
+            }
 
     def _trainer(self, rows: list[dict[str, Any]]) -> Any:
         from datasets import Dataset
@@ -162,9 +171,13 @@ class Experiment:
 
     def _execute(self) -> dict[str, Any] | None:
         from credit.report import write_report
+        from credit.viewer import inspect
 
         before = self._evaluate("before", self.model)
-        with self._timed("train"):
+        if before:
+            self._write_eval(before)
+        self._write_status("running")  # both now: a kill during training must not lose them
+        with self.phases("train"):
             self._train()
             self.trainer.save_model(str(self.run / "model"))
             self.tokenizer.save_pretrained(str(self.run / "model"))
@@ -172,6 +185,8 @@ class Experiment:
         after = self._evaluate("after", self.trainer.accelerator.unwrap_model(self.trainer.model))
         result = self._write_eval(before, after) if before and after else None
         self._write_status("complete")
+        if any((self.run / "credit").glob("*.parquet")):
+            inspect(self.run.path, settings=self.config(), task=self.task)
         write_report(self.run.path)
         return result
 
@@ -193,7 +208,7 @@ class Experiment:
         if name == "before" and self.checkpoint is not None and path.exists():
             return read_records(path)  # evaluated before the run was interrupted
         with (
-            self._timed(f"eval_{name}"),
+            self.phases(f"eval_{name}"),
             self._progress(f"evaluate {name}", 2 * len(self.test_rows)) as advance,
         ):
             records = evaluate(
@@ -210,14 +225,14 @@ class Experiment:
         shutil.rmtree(self.run / "eval" / f"{name}-sampled", ignore_errors=True)
         return records
 
-    def _write_eval(self, before: list[dict[str, Any]], after: list[dict[str, Any]]) -> dict[str, Any]:
+    def _write_eval(self, before: list[dict[str, Any]], after: list[dict[str, Any]] | None = None) -> dict[str, Any]:
         from credit.diagnostics import read_rollouts
-        from credit.evaluate import changed_examples, compare, summarise
+        from credit.evaluate import changed_examples, changes, compare, summarise
 
         extras = getattr(self.task, "extras", lambda records: {})
         logged = sorted((self.run / "credit").glob("*.parquet"))
         first, last = (self._credit_extras(read_rollouts(f)) for f in (logged[0], logged[-1])) if logged else ({}, {})
-        result = {
+        result: dict[str, Any] = {
             "settings": {
                 **asdict(self.eval_options),
                 "split": "test",
@@ -225,10 +240,14 @@ class Experiment:
                 "interval": "95% bootstrap over prompts",
             },
             "before": {**summarise(before), "extras": {**extras(before), **first}},
-            "after": {**summarise(after), "extras": {**extras(after), **last}},
-            "difference": compare(before, after),
-            "examples": changed_examples(before, after),
         }
+        if after:
+            result |= {
+                "after": {**summarise(after), "extras": {**extras(after), **last}},
+                "difference": compare(before, after),
+                "changes": changes(before, after),
+                "examples": changed_examples(before, after),
+            }
         self.run.write_json("eval.json", result)
         return result
 
@@ -246,20 +265,21 @@ class Experiment:
                 "status": status,
                 "error": None if error is None else f"{type(error).__name__}: {error}",
                 "started": self.started,
-                "seconds": {k: round(v, 3) for k, v in self.seconds.items()},
+                **self.phases.record(),
+                "resumed_from": self.checkpoint.name if self.checkpoint else None,
+                "idle_warnings": self.trainer.idle_warnings,
                 "command": self.command,
+                "origins": self.origins,
                 "versions": _versions(),
                 "model": self.options.model,
                 "dataset": self.options.dataset or self.options.task,
                 "bad_rows": len(bad_rows(self.task)),
                 "seed": self.args.seed,
+                "fingerprints": self.fingerprints,
                 "note": self.options.note,
                 "trained_model": "model",
             },
         )
-
-    def _timed(self, name: str) -> AbstractContextManager[None]:
-        return _Timer(self.seconds, name)
 
     def _progress(self, title: str, total: int) -> AbstractContextManager[Callable[..., None]]:
         return self.progress(title, total) if self.progress else _Silent()
@@ -278,17 +298,6 @@ def _reward_of(task: Any) -> Callable[..., list[tuple[float, str | None]]]:
 
     graded.__name__ = f"{task.name}_grade"
     return graded
-
-
-class _Timer(AbstractContextManager):
-    def __init__(self, seconds: dict[str, float], name: str):
-        self.seconds, self.name = seconds, name
-
-    def __enter__(self) -> None:
-        self.start = time.perf_counter()
-
-    def __exit__(self, *exc: object) -> None:
-        self.seconds[self.name] = self.seconds.get(self.name, 0.0) + time.perf_counter() - self.start
 
 
 class _Silent(AbstractContextManager):

@@ -2,7 +2,7 @@
 
 `config.yaml` (resolved options), `run.json` (what, when, versions), `metrics.jsonl` (one line per log), `eval.json`
 and `eval/` (answers before and after), `completions/`, `credit/` (token credit), `checkpoint-*`, `model/`,
-`report.html`. Files are written whole or appended line by line, so a kill at any moment loses nothing else.
+`report.html`, `inspect.html`. Files are written whole or appended line by line, so a kill at any moment loses nothing else.
 """
 
 from __future__ import annotations
@@ -18,7 +18,16 @@ import yaml
 COMPLETE = "credit_complete.json"
 """Written last into a checkpoint; a checkpoint without it was interrupted and is never resumed from."""
 
-_OURS = ("config.yaml", "run.json", "metrics.jsonl", "eval.json", "report.html", "README.md", ".gitignore")
+_OURS = (
+    "config.yaml",
+    "run.json",
+    "metrics.jsonl",
+    "eval.json",
+    "report.html",
+    "inspect.html",
+    "README.md",
+    ".gitignore",
+)
 _OUR_FOLDERS = ("eval", "completions", "credit", "model", "runs")
 
 

@@ -20,6 +20,7 @@ The `advantage` column of TRL's completion table stays the group advantage; toke
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from credit.feedback import AsyncFeedbackReward, FeedbackReward, environment_fee
 from credit.health import COUNTED, IdleWatch, counts
 from credit.kernel import Views, vocabulary_loss
 from credit.methods import get_method
+from credit.phases import StepClock
 from credit.rundir import COMPLETE
 from credit.scoring import Head, check_head, head_of, response_hidden, with_response_head
 from credit.startup import refuse_unsupported
@@ -93,7 +95,10 @@ class CreditTrainer(_trl.GRPOTrainer):
         self._scored: dict[str, Tensor] = {}
         self._scoring_inputs: dict[str, Any] | None = None  # set while TRL's loss asks for log-probabilities
         self._draws = (-1, 0)
-        self._watch = IdleWatch(args.idle_warning_steps, logger.warning)
+        self.idle_warnings: list[str] = []
+        self._watch = IdleWatch(args.idle_warning_steps, self._warn)
+        self._clock = StepClock("rollouts", "grading", "teachers")
+        self.add_callback(_SecondsOfStep(self._clock, lambda name, s: self._metrics["train"][name].append(s)))
         self.teacher: Teacher | None = None
         self._teacher_head: Head | None = None
         if not self.method.needs_teacher:
@@ -151,7 +156,8 @@ class CreditTrainer(_trl.GRPOTrainer):
     # -- rollouts: z, x' and what the teachers think
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
-        rewards_per_func = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        with self._clock("grading"):
+            rewards_per_func = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         if self.method.needs_teacher:
             scores = (rewards_per_func * self.reward_weights.to(rewards_per_func.device)).nansum(dim=1)
             scores[rewards_per_func.isnan().all(dim=1)] = -torch.inf  # unscorable is never a success
@@ -164,9 +170,11 @@ class CreditTrainer(_trl.GRPOTrainer):
         return rewards_per_func
 
     def _generate_and_score_completions(self, inputs):
-        output = super()._generate_and_score_completions(inputs)
+        with self._clock("rollouts"):
+            output = super()._generate_and_score_completions(inputs)
         if self.method.needs_teacher and self._student.training:
-            self._add_teachers(output)
+            with self._clock("teachers"):
+                self._add_teachers(output)
         return output
 
     def _add_teachers(self, output: dict[str, Any]) -> None:
@@ -352,6 +360,10 @@ class CreditTrainer(_trl.GRPOTrainer):
             self._metrics["train"][f"credit/{name}"].append(share)
         self._watch.look(shares, batch, self.args.feedback_when != "never")
 
+    def _warn(self, text: str) -> None:
+        logger.warning(text)
+        self.idle_warnings.append(f"Step {self.state.global_step}: {text}")
+
     # -- checkpoints
 
     def _save_checkpoint(self, model, trial):
@@ -384,3 +396,17 @@ class _TeacherFollows(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         if state.global_step // self.every > (state.global_step - 1) // self.every:
             self.teacher.follow()
+
+
+class _SecondsOfStep(TrainerCallback):
+    """Logs the parts of a step beside TRL's `step_time`, of which they are parts; what evaluation took is no step's."""
+
+    def __init__(self, clock: StepClock, log: Callable[[str, float], None]):
+        self.clock, self.log = clock, log
+
+    def on_step_end(self, args, state, control, **kwargs):
+        for part, seconds in self.clock.take().items():
+            self.log(f"step_time/{part}", seconds)
+
+    def on_evaluate(self, args, state, control, **kwargs):
+        self.clock.take()

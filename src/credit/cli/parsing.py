@@ -35,34 +35,46 @@ class Parser(HfArgumentParser):
 
 def parse(parser: Parser, argv: list[str], presets: dict[str, dict[str, Any]] | None = None) -> tuple[Any, ...]:
     """Return the parser's dataclasses from flags and `--config`."""
-    config_name, argv = take(split_flags(argv), "--config")
+    file, config, _, flags = _foundation(argv, presets)
     known = [f.name for t in parser.dataclass_types for f in fields(t) if f.init]
-    file, config = read_config(config_name) if config_name else ("", {})
     for key in config:
         if key not in known:
             raise UserError(f"unknown key {key!r} in {file}{_did_you_mean(str(key), known)}")
-    if presets is not None:
-        named, _ = take(argv, "--preset")
-        config = _with_preset(config, named, presets)
-    parser.set_defaults(**{key: None for key, value in config.items() if value is None})
-    typed = [part for key, value in config.items() if value is not None for part in _as_flags(key, value)]
+    unwritable = (None, [])  # what no flag can say
+    parser.set_defaults(**{key: value for key, value in config.items() if value in unwritable})
+    typed = [part for key, value in config.items() if value not in unwritable for part in _as_flags(key, value)]
     *result, unknown = parser.parse_args_into_dataclasses(
-        args=[*typed, *argv], look_for_args_file=False, return_remaining_strings=True
+        args=[*typed, *flags], look_for_args_file=False, return_remaining_strings=True
     )
     if unknown:
         raise UserError(f"unknown option {unknown[0]}{_did_you_mean(unknown[0].lstrip('-'), known)}")
     return tuple(result)
 
 
-def _with_preset(config: dict[str, Any], named: str | None, presets: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def origins(argv: list[str], presets: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Return what set each option: `flag`, `preset NAME` or `config FILE`; an option not in it kept its default."""
+    _, _, found, flags = _foundation(argv, presets)
+    return {**found, **{flag[2:].removeprefix("no_"): "flag" for flag in flags if flag.startswith("--")}}
+
+
+def _foundation(
+    argv: list[str], presets: dict[str, dict[str, Any]] | None
+) -> tuple[str, dict[str, Any], dict[str, str], list[str]]:
+    """Return the config file's name, what it and the preset set, which of them did, and the flags."""
+    config_name, flags = take(split_flags(argv), "--config")
+    file, config = read_config(config_name) if config_name else ("", {})
+    found = dict.fromkeys(map(str, config), f"config {file}")
+    named, _ = take(flags, "--preset") if presets is not None else (None, [])
     name = named or config.get("preset")
-    if name is None:
-        return config
+    if presets is None or name is None:
+        return file, config, found, flags
     if name not in presets:
         raise UserError(f"preset {name!r} is unknown. Use one of {', '.join(presets)}.")
+    by_preset = dict.fromkeys(presets[name], f"preset {name}")
     if named:  # typed by hand: wins over the file, whose note then no longer holds
-        return {**config, **presets[name], "preset": name, "note": None}
-    return {**presets[name], **config}
+        found.pop("note", None)
+        return file, {**config, **presets[name], "preset": name, "note": None}, {**found, **by_preset}, flags
+    return file, {**presets[name], **config}, {**by_preset, **found}, flags
 
 
 def _as_flags(key: str, value: Any) -> list[str]:

@@ -28,14 +28,21 @@ def main(argv: list[str]) -> int:
     from credit.cli.display import announce, progress, results_table
 
     options, args = parse_options(argv)
+    from credit.cli.parsing import origins
+    from credit.config import PRESETS
+
     hf_logging.disable_progress_bar()  # one display of progress is enough
-    experiment = Experiment(options, args, ["train", *(a for a in argv if a != "--resume")], progress)
+    command = ["train", *(a for a in argv if a != "--resume")]
+    experiment = Experiment(options, args, command, progress, origins(argv, PRESETS))
     experiment.prepare()
     announce(experiment)
     result = experiment.execute()
     if result:
         results_table(result)
-    print(f"\nreport: {experiment.run / 'report.html'}\nmodel:  {experiment.run / 'model'}")
+    print(f"\nreport: {experiment.run / 'report.html'}")
+    if (experiment.run / "inspect.html").exists():
+        print(f"tokens: {experiment.run / 'inspect.html'}")
+    print(f"model:  {experiment.run / 'model'}")
     return 0
 
 

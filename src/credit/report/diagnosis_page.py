@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from credit.report.plots import MARKS, STYLE, bars, lines
+from credit.report.figures import bars, lines
+from credit.report.templates import fill
 from credit.report.text import lookup, number, show, visible
 
 RESPONSES = 200
@@ -31,10 +31,6 @@ def write_diagnosis(folder: Path, result: Mapping[str, Any], meanings: Mapping[s
         raise ValueError(f"--out {folder} is a file. Name a folder.")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "diagnostics.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    environment = Environment(
-        loader=PackageLoader("credit.report", "."), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
     files = result["files"]
     shown = [files[0], files[-1]] if len(files) > 1 else files
     summaries = [(visible(file["file"]), file["summary"]) for file in shown]
@@ -42,7 +38,8 @@ def write_diagnosis(folder: Path, result: Mapping[str, Any], meanings: Mapping[s
         summaries.append((f"all {len(files)} files", result["all"]["summary"]))
     responses = [response for file in files for response in file["responses"]]
     found = result["compatibility"] or {}
-    page = environment.get_template("diagnosis.html").render(
+    page = fill(
+        "diagnosis.html",
         target=visible(Path(result["target"]).name),
         counts=result["all"]["counts"],
         rows=[(name, meaning, [_cell(s[name]) for _, s in summaries]) for name, meaning in meanings.items()
@@ -59,7 +56,6 @@ def write_diagnosis(folder: Path, result: Mapping[str, Any], meanings: Mapping[s
         ],
         more=max(0, len(responses) - RESPONSES),
         response_columns=_COLUMNS,
-        style=Markup(STYLE + MARKS),
     )  # fmt: skip
     path = folder / "diagnostics.html"
     path.write_text(page, encoding="utf-8")

@@ -26,6 +26,8 @@ class RunFiles:
     credit_file: str | None = None
     credit_rows: list[dict[str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    inspected: bool = False
+    """Whether the page of `credit inspect` is there."""
 
 
 def read_run(run_dir: Path) -> RunFiles:
@@ -42,6 +44,7 @@ def read_run(run_dir: Path) -> RunFiles:
     if (run_dir / "eval.json").exists():  # absent when evaluation was skipped: the verdict says so
         files.evaluation = _mapping(run_dir / "eval.json", files.problems, "accuracy is unknown")
     files.metrics = read_metrics(run_dir / "metrics.jsonl", files.problems)
+    files.inspected = (run_dir / "inspect.html").is_file()
     files.credit_file, files.credit_rows = read_token_credit(run_dir / "credit", files.problems)
     return files
 

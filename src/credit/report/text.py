@@ -15,6 +15,9 @@ GAP = "–"
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 _SECRET = re.compile(r"(hub[_-]?token|api[_-]?key|password|secret)", re.IGNORECASE)
 _SECRET_FLAG = re.compile(r"(--\S*(?:hub[_-]?token|api[_-]?key|password|secret)\S*?[= ]+)(\S+)", re.IGNORECASE)
+# Inside values, as in `--model_init_kwargs '{"token": "..."}'`; and what hubs and services hand out, anywhere.
+_SECRET_ENTRY = re.compile(r"""((?<!\w)(?:hub_|access_|auth_|use_auth_)?token["']?\s*[:=]\s*["']?)([^\s"',}]+)""")
+_SECRET_VALUE = re.compile(r"\b(?:hf_|ghp_|github_pat_|sk-|xox[bp]-)[A-Za-z0-9_-]{16,}")
 HIDDEN = "(hidden)"
 
 
@@ -79,6 +82,14 @@ def duration(seconds: Any) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
+def size(count: Any) -> str:
+    """Format bytes with the unit a person would use, 1 MB being a million bytes."""
+    value = number(count)
+    if value is None or value < 0:
+        return GAP
+    return f"{value / 1e9:.2f} GB" if value >= 1e9 else f"{value / 1e6:.0f} MB"
+
+
 def visible(value: Any) -> str:
     """Return text in which nothing is invisible: unseen characters are named, as in `⟨U+202E⟩`."""
     if value is None:
@@ -119,9 +130,14 @@ def setting(name: str, value: Any) -> str:
     """Format an option for the table; a page that is meant to be shared holds no credentials."""
     if value is not None and _SECRET.search(name):
         return HIDDEN
-    return "none" if value is None else visible(value)
+    return "none" if value is None else without_secrets(visible(value))
+
+
+def without_secrets(text: str) -> str:
+    """Return the text with what looks like a credential hidden."""
+    return _SECRET_VALUE.sub(HIDDEN, _SECRET_ENTRY.sub(rf"\g<1>{HIDDEN}", text))
 
 
 def command_line(value: Any) -> str:
     """Return the command without credentials."""
-    return _SECRET_FLAG.sub(rf"\g<1>{HIDDEN}", visible(value))
+    return without_secrets(_SECRET_FLAG.sub(rf"\g<1>{HIDDEN}", visible(value)))

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from credit.report.plots import MARKS, STYLE, bars, lines, standalone
+from credit.report.figures import bars, lines
+from credit.report.svg import standalone
+from credit.report.templates import fill
 
 
 @dataclass(frozen=True)
@@ -108,18 +109,14 @@ def write_verification(
     for figure in drawn:
         (folder / f"{figure.name}.svg").write_text(standalone(figure.drawing), encoding="utf-8")
     (folder / "verify.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
-    environment = Environment(
-        loader=PackageLoader("credit.report", "."), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    page = environment.get_template("verify.html").render(
+    page = fill(
+        "verify.html",
         rows=[(row, *claims[row["name"]]) for row in rows],
         failed=[row["name"] for row in rows if not row["passed"]],
         tolerance=max(row["tolerance"] for row in rows),
         figures=drawn,
         broken=broken,
         breaks=breaks,
-        style=Markup(STYLE + MARKS),
     )
     path = folder / "verify.html"
     path.write_text(page, encoding="utf-8")
