@@ -13,7 +13,7 @@ RUN = DOCS.parent / "runs" / "demo"
 WIDTH = 1280
 SHOTS = {
     # name -> (address, keys, height, dark)
-    "response": ("#13/S", ["ArrowRight"] * 12, 800, False),
+    "response": ("#9/advantage", ["ArrowRight"] * 15, 800, False),
     "compare": ("#4/r", ["c"], 1000, False),
     "overview": ("", ["o"], 800, True),
 }

@@ -48,7 +48,7 @@ def contents(files: Sequence[Rollouts], task: Any = None, progress: Callable[[in
         task: what knows which tokens carry the answer; see `TaskMarks`.
         progress: called with the number of responses done.
     """
-    page, marks = Contents(spread={name: [] for name in TOKEN_COLUMNS}), TaskMarks(task)
+    page, marks = Contents(spread={name: [] for name in (*TOKEN_COLUMNS, "advantage")}), TaskMarks(task)
     texts, words = _Places(page.texts), _Places(page.words)
     for index, file in enumerate(files):
         page.problems += file.problems
@@ -96,8 +96,9 @@ def _response(
     mine = own(row, len(raw))
     if not row.get("scored_again"):
         page.tokens.add(row, shown, mine)
+    numbers = {**row, "advantage": _advantage(row)}
     for name, sizes in page.spread.items():
-        values = row.get(name) or ()
+        values = numbers.get(name) or ()
         if len(values) == len(raw):
             sizes += [abs(v) for v, m in zip(values, mine, strict=True) if m and v is not None and math.isfinite(v)]
     return {
@@ -118,6 +119,12 @@ def _response(
         **_numbers(row, marks),
         **packed,
     }
+
+
+def _advantage(row: dict[str, Any]) -> list[float | None]:
+    """R minus what the student could expect, as the page computes it."""
+    pairs = zip(row.get("R") or (), row.get("baseline") or (), strict=False)
+    return [None if r is None or b is None else r - b for r, b in pairs]
 
 
 def _numbers(row: dict[str, Any], marks: Any) -> dict[str, Any]:

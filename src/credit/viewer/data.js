@@ -37,11 +37,11 @@ function valueAt(numbers, key, t) {
 }
 
 // What does not exist is a dash, never a zero; a number that rounds to zero but is none is told apart.
-function show(value, digits = 4) {
+function show(value, digits = 4, told = true) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
-  const small = value !== 0 && Math.abs(value) < 0.5 * 10 ** -digits;
-  return (small ? value.toExponential(1) : value.toFixed(digits)).replace("-", "−");
+  const small = told && value !== 0 && Math.abs(value) < 0.5 * 10 ** -digits;
+  return (small ? value.toExponential(1) : value.toFixed(digits)).replaceAll("-", "−");
 }
 
 const percent = (share) => (share === null ? "–" : `${(100 * share).toFixed(1)}%`);

@@ -96,7 +96,7 @@ def _data(title: str, page: Contents, names: Sequence[str], steps: Sequence[Mapp
 
 def _limit(page: Contents, key: str) -> float:
     """Return where the colour is full: the 95th percentile of sizes, so that one extreme token pales no others."""
-    sizes = sorted(page.spread.get(key) or page.spread["R"])
+    sizes = sorted(page.spread[key])
     return nice(sizes[int(0.95 * (len(sizes) - 1))] or 1.0) if sizes else 1.0
 
 

@@ -41,7 +41,7 @@ function alternatives(response, numbers, t) {
     if (word === bits.none) continue;
     const cell = (name) => {
       const value = numbers.alternatives[name][at];
-      return element("td", { class: "n", title: Number.isNaN(value) ? "no value" : String(value) }, show(value, 2));
+      return element("td", { class: "n", title: Number.isNaN(value) ? "no value" : String(value) }, show(value, 2, false));
     };
     const row = [element("th", { scope: "row" }, element("code", { dir: "auto" }, page.words[word])), ...page.alternatives.map(cell)];
     if (word === numbers.texts[t]) row.attributes = { class: "here" };
