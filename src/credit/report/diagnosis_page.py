@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from credit.report.figures import bars, lines
-from credit.report.templates import fill
+from credit.report.templates import fill, write_page
 from credit.report.text import lookup, number, show, visible
 
 RESPONSES = 200
@@ -58,7 +58,7 @@ def write_diagnosis(folder: Path, result: Mapping[str, Any], meanings: Mapping[s
         response_columns=_COLUMNS,
     )  # fmt: skip
     path = folder / "diagnostics.html"
-    path.write_text(page, encoding="utf-8")
+    write_page(path, page)
     return path
 
 

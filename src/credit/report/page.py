@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from credit.report.figures import dumbbells
 from credit.report.health import health
 from credit.report.ran import what_was_run
 from credit.report.runfiles import RunFiles, read_run
-from credit.report.templates import fill
+from credit.report.templates import fill, write_page
 from credit.report.text import lookup, number, show, visible
 
 STATUS = {
@@ -45,15 +44,7 @@ def write_report(run_dir: Path) -> Path:
         NotADirectoryError: `run_dir` is not a directory.
     """
     run_dir = Path(run_dir)
-    page = fill("page.html", **context(read_run(run_dir)))
-    path = run_dir / "report.html"
-    partial = run_dir / f".report.{os.getpid()}.partial"
-    try:
-        partial.write_text(page, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
+    return write_page(run_dir / "report.html", fill("page.html", **context(read_run(run_dir))))
 
 
 def context(files: RunFiles) -> dict[str, Any]:

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 
-def fill(template: str, **values: Any) -> str:
-    """Return the page as text; a name the template uses and nobody gave is an error."""
+def fill(template: str, room: str = "credit.report", **values: Any) -> str:
+    """Return a template of a room as text; a name it uses and nobody gave is an error."""
     environment = Environment(
-        loader=PackageLoader("credit.report", "."), autoescape=True, undefined=StrictUndefined,
+        loader=PackageLoader(room, "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     return environment.get_template(template).render(values)
+
+
+def write_page(path: Path, text: str) -> Path:
+    """Write a page whole or not at all: beside its place, then moved."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from credit.report.figures import bars, lines
 from credit.report.svg import standalone
-from credit.report.templates import fill
+from credit.report.templates import fill, write_page
 
 
 @dataclass(frozen=True)
@@ -119,5 +119,5 @@ def write_verification(
         breaks=breaks,
     )
     path = folder / "verify.html"
-    path.write_text(page, encoding="utf-8")
+    write_page(path, page)
     return path

@@ -5,17 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from credit.credit_log import ALTERNATIVES, TOKEN_COLUMNS
 from credit.diagnostics.summary import MEANING
 from credit.report.figures import nice
+from credit.report.templates import fill, write_page
 from credit.report.text import visible
 from credit.viewer.contents import Contents
 from credit.viewer.packing import BEARING, BOILERPLATE, FIRST_ERROR, NO_TOKEN, OWN
@@ -55,20 +53,10 @@ def write_viewer(
     """
     script = "\n".join((package_files("credit.viewer") / name).read_text(encoding="utf-8") for name in SCRIPTS)
     digest = base64.b64encode(hashlib.sha256(f"\n{script}\n".encode()).digest()).decode()
-    environment = Environment(
-        loader=PackageLoader("credit.viewer", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    data = _json(_data(title, page, names, steps, notes))
+    return write_page(
+        path, fill("inspect.html", "credit.viewer", title=visible(title), script=script, digest=digest, data=data)
     )
-    text = environment.get_template("inspect.html").render(
-        title=visible(title), script=script, digest=digest, data=_json(_data(title, page, names, steps, notes))
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
 
 
 def _data(title: str, page: Contents, names: Sequence[str], steps: Sequence[Mapping[str, Any]], notes: Sequence[str]):
