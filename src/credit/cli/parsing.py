@@ -87,4 +87,4 @@ def _as_flags(key: str, value: Any) -> list[str]:
 
 def _did_you_mean(word: str, known: list[str]) -> str:
     close = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else "; see --help-all for every option."
+    return f"; did you mean {close[0]!r}?" if close else "; --help lists them, of credit train --help-all."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass
 
-from credit.cli.configs import split_flags
+from credit.cli.configs import split_flags, take
 from credit.errors import UserError, explained
 from credit.sources import SourceOptions, bad_rows, load_task, option
 
@@ -39,6 +39,9 @@ def _words(argv: list[str]) -> tuple[str | None, str | None, list[str]]:
     argv = split_flags(["--help" if arg == "-h" else arg for arg in argv])
     action = argv[0] if argv and not argv[0].startswith("-") else None
     rest = argv[1:] if action else argv
+    if "--task" in rest:  # as the other commands name it
+        name, rest = take(rest, "--task")
+        return action, name, rest
     name = rest[0] if rest and not rest[0].startswith("-") else None
     return action, name, rest[1:] if name else rest
 
