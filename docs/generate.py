@@ -12,8 +12,9 @@ from credit._trl import GRPOConfig
 from credit.cli.diagnose import DiagnoseArguments
 from credit.cli.eval import EvalArguments
 from credit.cli.tasks import ValidateArguments
-from credit.config import PRESETS, CreditConfig
+from credit.config import CreditConfig
 from credit.experiment import RunOptions
+from credit.presets import PRESETS
 from credit.report.svg import standalone
 from credit.report.theory_page import figures
 from credit.theory.curves import collect

@@ -339,7 +339,7 @@ def test_a_preset_typed_by_hand_wins_over_the_file_and_flags_over_both():
 
 def test_who_set_an_option_is_known(tmp_path):
     from credit.cli.parsing import origins
-    from credit.config import PRESETS
+    from credit.presets import PRESETS
 
     typed = ["--config", "quickstart", "--preset", "paper-science", "--lam=0.2", "--no-shuffle-dataset"]
     found = origins(typed, PRESETS)

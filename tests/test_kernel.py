@@ -392,8 +392,8 @@ def test_token_credit_ignores_the_support():
 
 def test_methods_are_registered_by_name():
     assert list(METHODS) == [method.name for method in METHODS.values()]
-    assert get_method("credit").contrasts
-    assert not get_method("sdpo").contrasts
+    assert get_method("credit").contrast == "inputs"
+    assert get_method("sdpo").contrast is None
     assert [name for name in METHODS if not get_method(name).needs_teacher] == ["grpo"]
 
 

@@ -402,7 +402,7 @@ def test_plain_grpo_options_are_not_accepted_as_credit_options(tmp_path):
 
 def test_presets_set_the_methods_own_fields_only(tmp_path):
     inherited = set(_trl.GRPOConfig.__dataclass_fields__)
-    from credit.config import PRESETS
+    from credit.presets import PRESETS
 
     for name, fields in PRESETS.items():
         assert not inherited & set(fields)

@@ -6,41 +6,19 @@ no source fixes it. Degenerate settings are refused here, with the reason and th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
 
 from credit._trl import GRPOConfig
+from credit.allowed import BASELINES, BLENDS, FEEDBACK_WHEN, LEVELS, TOKEN_CREDIT, check_values
 from credit.divergences import DIVERGENCES, INSERTIONS, TAILS
 from credit.kernel import LossOptions
-from credit.methods import METHODS, get_method
+from credit.methods import METHODS, Method, get_method
+from credit.presets import preset_fields
 from credit.rewards import FORMS
 from credit.teacher import KINDS
-
-LEVELS = ("vocabulary", "token")
-BLENDS = ("none", "loss", "advantage")
-FEEDBACK_WHEN = ("without_solution", "always", "never")
-TOKEN_CREDIT = ("immediate", "to_go")
-BASELINES = ("expected", "batch_mean", "none")
-
-# The method's own fields as reported for the paper's two kinds of task (second-hand). Nothing else is set: learning
-# rate, batch sizes and sampling stay the user's.
-_PAPER: dict[str, Any] = {
-    "method": "credit",
-    "form": "paper",
-    "lam": 0.1,
-    "num_negatives": 1,
-    "teacher": "ema",
-    "ema_rate": 0.01,
-    "level": "vocabulary",
-    "blend": "none",
-}
-PRESETS: dict[str, dict[str, Any]] = {
-    "paper-code": {**_PAPER, "divergence": "reverse_kl", "support_size": 20},
-    "paper-science": {**_PAPER, "divergence": "jsd", "jsd_alpha": 0.5, "support_size": 100},
-}
 
 
 def _option(default: Any, help_text: str, choices: tuple[str, ...] | None = None) -> Any:
@@ -59,7 +37,11 @@ class CreditConfig(GRPOConfig):
     See `docs/options.md` for the table; it is generated from the `help` of the fields below.
     """
 
-    method: str = _option("credit", "What a token is compared with. Default: ours.", tuple(METHODS))
+    method: str = _option(
+        "credit",
+        f"What a token is compared with: {', '.join(METHODS)} (docs/methods.md), or your own as `package.module:NAME`. "
+        "Default: ours.",
+    )
     form: str = _option(
         "paper",
         "Form of the credit: `paper` r - lam*G (paper); `guided` r + lam*S (ours); `feedback_contrast` "
@@ -159,6 +141,21 @@ class CreditConfig(GRPOConfig):
     credit_log_alternatives: int = _option(
         5, "Likeliest tokens of student and target described at each place of such a file; 0 is none. Default: ours."
     )
+    rlsd_weight: float = _option(0.5, "rlsd: m, how much the teacher decides at first. Default: its paper.")
+    rlsd_decay_steps: int = _option(50, "rlsd: optimiser steps until m is 0. Default: its paper.")
+    rlsd_clip: float = _option(0.2, "rlsd: e, how far a token may leave the group advantage. Default: its paper.")
+    rlcsd_scale: float = _option(1.0, "rlcsd: beta. Default: its paper.")
+    rlcsd_weight: float = _option(0.5, "rlcsd: m. Default: its paper.")
+    rlcsd_temperature: float = _option(0.02, "rlcsd: tau, nats of evidence that count as much. Default: its paper.")
+    antisd_gate: float = _option(
+        0.01, "antisd: tokens whose teacher has less entropy than this, in nats, are left alone; 0 is no gate. "
+        "Default: ours."
+    )  # fmt: skip
+    srpo_beta: float = _option(1.0, "srpo: how fast an unsure teacher loses weight. Default: its paper.")
+    demonstration_column: str | None = _option(
+        None, "opsd, sdft: column of the data that holds a right solution, which the teacher is shown. Default: ours "
+        "(none: it must be named)."
+    )  # fmt: skip
     idle_warning_steps: int = _option(
         5, "Warn after this many generation batches without any teacher, negative or feedback. Default: ours."
     )
@@ -174,13 +171,23 @@ class CreditConfig(GRPOConfig):
 
     @property
     def effective_lam(self) -> float:
-        """Lambda as used: 0 for methods that contrast nothing, so that no negative is drawn or scored."""
-        return self.lam if get_method(self.method).contrasts else 0.0
+        """Lambda as used: 0 for methods that contrast no inputs, so that no negative is drawn or scored."""
+        return self.lam if self.rule.contrast == "inputs" else 0.0
+
+    @property
+    def drawn_negatives(self) -> int:
+        """Negatives each rollout is scored under: unrelated inputs, or wrong answers; 0 where nothing is contrasted."""
+        return self.num_negatives if self.effective_lam > 0 or self.rule.contrast == "answers" else 0
+
+    @property
+    def rule(self) -> Method:
+        """The method."""
+        return get_method(self.method)
 
     @property
     def uses_teacher(self) -> bool:
         """Whether rollouts are scored by a self-teacher."""
-        return get_method(self.method).needs_teacher
+        return self.rule.needs_teacher
 
     @property
     def _saves(self) -> str:
@@ -226,6 +233,7 @@ class CreditConfig(GRPOConfig):
                 f"num_generations={self.num_generations}). Raise per_device_train_batch_size or "
                 "gradient_accumulation_steps, lower num_generations or num_negatives, or set lam=0."
             )
+        self._refuse_idle_options()
         if self.blend == "loss" and self.level != "vocabulary":
             raise ValueError("blend='loss' adds a vocabulary-level loss. Set level='vocabulary' or blend='advantage'.")
         if self.blend == "advantage" and self.level != "token":
@@ -256,9 +264,44 @@ class CreditConfig(GRPOConfig):
                 "Use form='guided', or let feedback reach the teacher."
             )
 
+    def _refuse_idle_options(self) -> None:
+        """Refuse options that belong to another method, and settings that the method itself replaces."""
+        rule, defaults = self.rule, {f.name: f.default for f in fields(self)}
+        for name in SPECIFIC - set(rule.reads):
+            if getattr(self, name) != defaults[name]:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} changes nothing with method={self.method!r}, which does not read "
+                    "it. Drop it."
+                )
+        if rule.demonstrations and self.demonstration_column is None:
+            raise ValueError(
+                f"method={self.method!r} shows the teacher a right solution of the data. Set demonstration_column to "
+                "the column that holds it."
+            )
+        if rule.advantage is not None and self.level != "token":
+            raise ValueError(f"method={self.method!r} gives advantages to sampled tokens. Set level='token'.")
+        if (rule.weight or rule.routes) and self.level != "vocabulary":
+            raise ValueError(f"method={self.method!r} weighs divergences. Set level='vocabulary'.")
+        if rule.uses_group and rule.needs_teacher and self.blend != "none":
+            raise ValueError(f"method={self.method!r} holds the group advantage already. Set blend='none'.")
+        if rule.advantage is not None and (self.token_credit, self.gamma, self.baseline) != _TOKEN_DEFAULTS:
+            raise ValueError(
+                f"token_credit, gamma and baseline are idle: method={self.method!r} has a rule of its own."
+            )
+        if rule.contrast == "answers" and self.feedback_when != "never":
+            raise ValueError(
+                f"method={self.method!r} contrasts right and wrong answers; feedback is neither. Set "
+                "feedback_when='never'."
+            )
+        if rule.contrast == "answers" and self.num_negatives > (self.num_generations or 0) - 1:
+            raise ValueError(
+                f"num_negatives={self.num_negatives} wrong answers of the same prompt cannot be had from "
+                f"num_generations={self.num_generations}. Lower it, or raise num_generations."
+            )
+
     def _refuse_changed_meanings(self) -> None:
         """Refuse TRL options that would silently do nothing, or something else, beside credit."""
-        pure = self.blend == "none"
+        pure = self.blend == "none" and not self.rule.uses_group
         rules = [
             (
                 pure and self.scale_rewards != "group",
@@ -324,66 +367,6 @@ class CreditConfig(GRPOConfig):
             )
 
 
+SPECIFIC = frozenset(name for method in METHODS.values() for name in method.reads)
+"""Options that only some methods read."""
 _TOKEN_DEFAULTS = ("immediate", 1.0, "expected")
-_CHOICES = {
-    "method": tuple(METHODS),
-    "form": FORMS,
-    "level": LEVELS,
-    "divergence": DIVERGENCES,
-    "jsd_lambda": INSERTIONS,
-    "tail": TAILS,
-    "token_credit": TOKEN_CREDIT,
-    "baseline": BASELINES,
-    "blend": BLENDS,
-    "teacher": KINDS,
-    "feedback_when": FEEDBACK_WHEN,
-}
-_RANGES: dict[str, tuple[Any, str]] = {
-    "lam": (
-        lambda v: 0 <= v < float("inf"),
-        "a negative one pays for generic tokens; use a finite number >= 0",
-    ),
-    "learning_rate": (lambda v: 0 <= v < float("inf"), "use a finite number >= 0"),
-    "max_completion_length": (lambda v: v is None or v >= 1, "use at least 1 token"),
-    "temperature": (lambda v: v > 0, "rollouts are sampled; use a temperature above 0"),
-    "max_steps": (lambda v: v != 0, "use a number of steps, or -1 to train by num_train_epochs"),
-    "num_train_epochs": (lambda v: v > 0, "nothing would be trained; use a positive number"),
-    "num_negatives": (lambda v: v >= 1, "use at least 1, or lam=0 for no contrast"),
-    "contrast_floor": (lambda v: v < 0, "it is a log-probability; use a negative number such as -20"),
-    "jsd_alpha": (lambda v: 0 <= v <= 1, "use a mixture weight in [0, 1]"),
-    "support_size": (lambda v: v == 0 or v >= 2, "use 0 for the full vocabulary, or at least 2 tokens"),
-    "gamma": (lambda v: 0 < v <= 1, "use a discount in (0, 1]"),
-    "blend_weight": (
-        lambda v: v > 0,
-        "a blend without weight is idle; use a positive number, or blend='none'",
-    ),
-    "importance_cap": (lambda v: v == 0 or v >= 1, "use 0 (off) or a cap of at least 1"),
-    "ema_rate": (
-        lambda v: 0 < v <= 1,
-        "use the share of the *student*, in (0, 1]; for none use teacher='frozen'",
-    ),
-    "max_teacher_prompt_length": (lambda v: v >= 16, "use at least 16 tokens"),
-    "chunk_tokens": (lambda v: v >= 1, "use at least 1"),
-    "credit_log_steps": (lambda v: v >= 0, "use 0 (never) or a number of steps"),
-    "credit_log_rollouts": (lambda v: v >= 1, "use at least 1"),
-    "credit_log_watched": (lambda v: v >= 0, "use 0 (none) or a number of rollouts"),
-    "credit_log_alternatives": (lambda v: v >= 0, "use 0 (none) or a number of tokens"),
-    "idle_warning_steps": (lambda v: v >= 1, "use at least 1"),
-}
-
-
-def preset_fields(name: str) -> dict[str, Any]:
-    """Return the fields of a preset, or raise with the known names."""
-    if name not in PRESETS:
-        raise ValueError(f"preset={name!r} is unknown. Use one of {', '.join(PRESETS)}.")
-    return dict(PRESETS[name])
-
-
-def check_values(options: Mapping[str, Any]) -> None:
-    """Raise ValueError for the first option whose value alone is not allowed; names of other options are ignored."""
-    for name, known in _CHOICES.items():
-        if name in options and options[name] not in known:
-            raise ValueError(f"{name}={options[name]!r} is unknown. Use one of {', '.join(known)}.")
-    for name, (holds, rule) in _RANGES.items():
-        if name in options and not holds(options[name]):
-            raise ValueError(f"{name}={options[name]} is not allowed: {rule}.")

@@ -6,9 +6,22 @@ Uses TRL's public reward-function interface only, synchronous and asynchronous.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, SupportsFloat
 
 Item = float | None | tuple[float | None, str | None]
+
+
+@dataclass
+class Graded:
+    """What the reward step of this rank saw; `all_scores` covers all ranks."""
+
+    prompts: list[Any]
+    completions: list[Any]
+    feedback: list[str | None]
+    families: list[str | None]
+    demonstrations: list[str | None]
+    all_scores: list[float]
 
 
 class FeedbackReward:

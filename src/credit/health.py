@@ -18,6 +18,10 @@ _ADVICE = {
     "max_teacher_prompt_length, or mix more prompts.",
     "feedback": "the reward functions returned no feedback. Return (score, feedback), or set feedback_when='never'.",
 }
+_NO_WRONG_ANSWER = (
+    "no group held both a right answer to show and a wrong one: advantages were GRPO's. Use prompts of middling "
+    "difficulty, more rollouts per prompt, or check success_threshold."
+)
 
 
 def counts(plan: Plan) -> Tensor:
@@ -36,10 +40,17 @@ def counts(plan: Plan) -> Tensor:
 
 
 class IdleWatch:
-    """Warns once whenever something has been missing for `patience` generation batches in a row."""
+    """Warns once whenever something has been missing for `patience` generation batches in a row.
 
-    def __init__(self, patience: int, warn: Callable[[str], None]):
+    Args:
+        patience: generation batches.
+        warn: what to do with the text.
+        contrast: as in `Method`.
+    """
+
+    def __init__(self, patience: int, warn: Callable[[str], None], contrast: str | None = "inputs"):
         self.patience, self.warn = patience, warn
+        self._advice = {**_ADVICE, "negative": _NO_WRONG_ANSWER} if contrast == "answers" else _ADVICE
         self._idle = dict.fromkeys(_ADVICE, 0)
 
     def look(self, shares: dict[str, float], batch: Batch, expects_feedback: bool) -> None:
@@ -52,4 +63,4 @@ class IdleWatch:
         for what, idle in missing.items():
             self._idle[what] = self._idle[what] + 1 if idle else 0
             if self._idle[what] == self.patience:
-                self.warn(f"For {self.patience} generation batches {_ADVICE[what]}")
+                self.warn(f"For {self.patience} generation batches {self._advice[what]}")

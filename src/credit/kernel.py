@@ -63,12 +63,14 @@ def vocabulary_loss(
     teacher_head: Head,
     target: Target,
     options: LossOptions,
+    teacher_entropy: bool = False,
 ) -> dict[str, Tensor]:
     """Loss of N tokens against the contrastive teacher, and what the policy loss needs from the same projection.
 
     Returns:
         Per token, float32: `loss` and `logp` (with gradient), `entropy` (with gradient), `support_mass` (student
-        probability inside the support), `clamped` (share of support entries whose G met the floor).
+        probability inside the support), `clamped` (share of support entries whose G met the floor). With
+        `teacher_entropy` also that, in nats.
     """
 
     def chunk(h, labels, teacher, contrast, available, nofeedback):
@@ -97,9 +99,10 @@ def vocabulary_loss(
         return {
             "loss": loss,
             "logp": logp_V.gather(-1, labels[:, None]).squeeze(-1),
-            "entropy": -(logp_V.exp() * logp_V).sum(-1),
+            "entropy": entropy(logp_V),
             "support_mass": mass,
             "clamped": scores.clamped_share(index_K),
+            **({"teacher_entropy": entropy(scores.teacher_V)} if teacher_entropy else {}),
         }
 
     return in_chunks(chunk, options.chunk_tokens, hidden_ND, labels_N, *views.tensors())
@@ -115,11 +118,13 @@ def token_credit(
     target: Target,
     options: LossOptions,
     alternatives: int = 0,
+    teacher_entropy: bool = False,
 ) -> dict[str, Tensor]:
     """Credit of the N sampled tokens, in nats, full vocabulary.
 
     Args:
         alternatives: A, how many tokens to describe at each place: those that student or target find most likely.
+        teacher_entropy: also return the teacher's entropy.
 
     Returns:
         `logp_student`, `logp_teacher`, `r`, `R`, `baseline` (E_{v~p} R_v), and, where there is a contrast, `G` and
@@ -149,6 +154,8 @@ def token_credit(
             "baseline": (logp_V.exp() * reward_V).sum(-1),
             "logp_contrast": scores.each_at(labels),
         }
+        if teacher_entropy:
+            columns["teacher_entropy"] = entropy(scores.teacher_V)
         if not alternatives:
             return columns
         likely_V = torch.maximum(logp_V, raw_V.log_softmax(-1))
@@ -172,6 +179,11 @@ def token_logps(hidden_ND: Tensor, labels_N: Tensor, head: Head, chunk_tokens: i
         return {"logp": head.logps(h).gather(-1, labels[:, None]).squeeze(-1)}
 
     return in_chunks(chunk, chunk_tokens, hidden_ND, labels_N)["logp"]
+
+
+def entropy(logp_V: Tensor) -> Tensor:
+    """Entropy over the last axis, in nats."""
+    return -(logp_V.exp() * logp_V).sum(-1)
 
 
 class _Contrast:

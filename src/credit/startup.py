@@ -49,6 +49,10 @@ def refuse_unsupported(trainer: Any, student: Any) -> None:
             "router_aux_loss_coef=0, or level='token'.",
         ),
         (
+            args.demonstration_column is not None and not _has_column(trainer.train_dataset, args.demonstration_column),
+            f"demonstration_column={args.demonstration_column!r} is no column of the training set.",
+        ),
+        (
             few is not None,
             f"num_negatives={args.num_negatives} needs at least {args.num_negatives + 1} different prompts, but the "
             f"training set holds {few}. Add prompts, lower num_negatives, or set lam=0.",
@@ -57,6 +61,11 @@ def refuse_unsupported(trainer: Any, student: Any) -> None:
     for broken, reason in rules:
         if broken:
             raise ValueError(reason)
+
+
+def _has_column(dataset: Any, name: str) -> bool:
+    known = getattr(dataset, "column_names", None)
+    return known is None or name in known
 
 
 def _too_few_prompts(trainer: Any) -> int | None:

@@ -16,6 +16,7 @@ from credit.credit_log import spread, token_lists, write_token_credit
 from credit.diagnostics.offsets import token_ends
 from credit.diagnostics.sampled import token_metrics
 from credit.kernel import token_credit, token_logps
+from credit.methods import Scored
 from credit.rewards import token_advantages
 from credit.views import Batch, Plan, describe
 from credit.watched import Watched, current, watched_file
@@ -43,7 +44,13 @@ def score_tokens(
         trainer._metrics["train"][f"credit/{name}"].append(ratio.item())
     if written:
         _write(trainer, credit_BT, prompts, output, plan, batch, rows)
-    if args.level == "token":
+    if trainer.method.advantage is not None:
+        group_B1 = output["advantages"].unsqueeze(1)
+        seen = {name: credit_BT[name] for name in ("logp_student", "logp_teacher", "logp_contrast", "teacher_entropy")}
+        found_BT = trainer.method.advantage(Scored(**seen, group=group_B1, step=trainer.state.global_step), args)
+        output["advantages"] = torch.where(active, found_BT, group_B1)
+        _drop_views(output)
+    elif args.level == "token":
         advantage_BT = token_advantages(
             credit_BT["R"], credit_BT["baseline"], active, args.token_credit, args.gamma, args.baseline,
             trainer._global_mean,
@@ -52,8 +59,13 @@ def score_tokens(
             group = output["advantages"].unsqueeze(1)
             advantage_BT = args.blend_weight * group + (1 - args.blend_weight) * advantage_BT
         output["advantages"] = advantage_BT
-        for name in ("teacher_hidden", "contrast_hidden", "nofeedback_hidden"):
-            output.pop(name, None)  # advantages are all the loss needs
+        _drop_views(output)
+
+
+def _drop_views(output: dict[str, Any]) -> None:
+    """Forget what the teachers read: at token level advantages are all the loss needs."""
+    for name in ("teacher_hidden", "contrast_hidden", "nofeedback_hidden"):
+        output.pop(name, None)
 
 
 def _columns(
@@ -72,6 +84,7 @@ def _columns(
             trainer._target,
             args.loss_options(),
             args.credit_log_alternatives if written else 0,
+            trainer.method.needs_entropy,
         )
     credit_BT = {name: spread(values, active) for name, values in scores.items()}
     if written:

@@ -20,8 +20,6 @@ The `advantage` column of TRL's completion table stays the group advantage; toke
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +27,11 @@ import torch
 from accelerate.logging import get_logger
 from accelerate.utils import gather_object, is_peft_model
 from torch import Tensor
-from transformers import TrainerCallback
 
 from credit import _trl
 from credit.config import CreditConfig
 from credit.context import DEFAULT_TEMPLATE, TeacherTemplate, strip_thinking, transcript
-from credit.feedback import AsyncFeedbackReward, FeedbackReward, environment_feedback, merge_feedback
+from credit.feedback import AsyncFeedbackReward, FeedbackReward, Graded, environment_feedback, merge_feedback
 from credit.health import COUNTED, IdleWatch, counts
 from credit.kernel import Views, vocabulary_loss
 from credit.methods import get_method
@@ -44,20 +41,10 @@ from credit.scoring import Head, check_head, head_of, response_hidden, with_resp
 from credit.startup import refuse_unsupported
 from credit.teacher import Teacher
 from credit.token_level import score_tokens
+from credit.trainer_callbacks import SecondsOfStep, TeacherFollows
 from credit.views import Batch, Plan, Planner
 
 logger = get_logger(__name__)
-
-
-@dataclass
-class Graded:
-    """What the reward step of this rank saw; `all_scores` covers all ranks."""
-
-    prompts: list[Any]
-    completions: list[Any]
-    feedback: list[str | None]
-    families: list[str | None]
-    all_scores: list[float]
 
 
 class CreditTrainer(_trl.GRPOTrainer):
@@ -96,9 +83,9 @@ class CreditTrainer(_trl.GRPOTrainer):
         self._scoring_inputs: dict[str, Any] | None = None  # set while TRL's loss asks for log-probabilities
         self._draws = (-1, 0)
         self.idle_warnings: list[str] = []
-        self._watch = IdleWatch(args.idle_warning_steps, self._warn)
+        self._watch = IdleWatch(args.idle_warning_steps, self._warn, self.method.contrast)
         self._clock = StepClock("rollouts", "grading", "teachers")
-        self.add_callback(_SecondsOfStep(self._clock, lambda name, s: self._metrics["train"][name].append(s)))
+        self.add_callback(SecondsOfStep(self._clock, lambda name, s: self._metrics["train"][name].append(s)))
         self.teacher: Teacher | None = None
         self._teacher_head: Head | None = None
         if not self.method.needs_teacher:
@@ -107,14 +94,15 @@ class CreditTrainer(_trl.GRPOTrainer):
         with_response_head(self._student)
         check_head(self._student, len(self._text))
         self.teacher = Teacher(self._student, args.teacher, args.ema_rate)
-        self.add_callback(_TeacherFollows(self.teacher, args.steps_per_buffer))
+        self.add_callback(TeacherFollows(self.teacher, args.steps_per_buffer))
         self._planner = Planner(
             tokenize=self._tokenize_views,
             tokenizer=self._text,
             template=teacher_template,
             feedback_when=args.feedback_when,
-            num_negatives=args.num_negatives if args.effective_lam > 0 else 0,
+            num_negatives=args.drawn_negatives,
             without_feedback=args.form == "feedback_contrast",
+            contrast=self.method.contrast,
         )
 
     # -- start-up
@@ -166,7 +154,8 @@ class CreditTrainer(_trl.GRPOTrainer):
                 said.append([environment_feedback(e) for e in self.environments])
             families = [None if row.get("family") is None else str(row["family"]) for row in inputs]
             feedback = merge_feedback(said, len(prompts))
-            self._graded = Graded(prompts, completions, feedback, families, scores.tolist())
+            shown = [row.get(self.args.demonstration_column) or None for row in inputs]
+            self._graded = Graded(prompts, completions, feedback, families, shown, scores.tolist())
         return rewards_per_func
 
     def _generate_and_score_completions(self, inputs):
@@ -185,11 +174,16 @@ class CreditTrainer(_trl.GRPOTrainer):
         batch = self._gather(graded)
         first = self.accelerator.process_index * len(graded.prompts)
         rows = range(first, first + len(graded.prompts))
-        plan = self._planner.plan(batch, rows, self._prompt_limit(output), self._next_seed())
+        contexts = self._demonstrated(graded) if self.method.demonstrations else None
+        plan = self._planner.plan(batch, rows, self._prompt_limit(output), self._next_seed(), contexts)
 
         self._add_views(output, plan)
+        output["distilled"] = output["has_teacher"]
+        if self.method.routes is not None:
+            succeeded = torch.tensor([batch.succeeded[row] for row in rows], device=output["has_teacher"].device)
+            output["distilled"] = ~self.method.routes(succeeded, output["has_teacher"])
         active = self._response_mask(output) & output["has_teacher"].unsqueeze(1)
-        everywhere: Any = self.accelerator.gather(active.sum())
+        everywhere: Any = self.accelerator.gather((active & output["distilled"].unsqueeze(1)).sum())
         output["num_credit_tokens"] = everywhere.sum()
         # A live teacher's head moves with every optimiser step; the target of a batch must not.
         moving = teacher.kind == "live" and args.steps_per_buffer > 1
@@ -198,6 +192,12 @@ class CreditTrainer(_trl.GRPOTrainer):
         written = bool(args.credit_log_steps) and self.state.global_step % args.credit_log_steps == 0
         if args.level == "token" or written:
             score_tokens(self, output, plan, batch, rows, active, written)
+
+    def _demonstrated(self, graded: Graded) -> list[tuple[str | None, str | None]]:
+        """Return z from the data: a right solution, and feedback if that is wanted beside one."""
+        beside = self.args.feedback_when == "always"
+        pairs = zip(graded.demonstrations, graded.feedback, strict=True)
+        return [(shown, (said or None) if beside else None) for shown, said in pairs]
 
     def _add_views(self, output: dict[str, Any], plan: Plan) -> None:
         """Score what the teachers read: hidden states at the response, (B, T, D), and (B, C, T, D) under each x'."""
@@ -290,14 +290,18 @@ class CreditTrainer(_trl.GRPOTrainer):
         args = self.args
         # TRL's loss is always computed: with zero advantages it is zero, and still carries KL, entropy and metrics.
         advantages = inputs["advantages"] if args.blend == "loss" else torch.zeros_like(inputs["advantages"])
+        if self.method.routes is not None:
+            advantages = inputs["advantages"].masked_fill(inputs["distilled"], 0.0)
         self._scoring_inputs = inputs
         try:
             policy_loss = super()._compute_loss(model, {**inputs, "advantages": advantages})
             scored = self._scored
         finally:
             self._scoring_inputs, self._scored = None, {}
-        active = self._response_mask(inputs) & inputs["has_teacher"].unsqueeze(1)
+        active = self._response_mask(inputs) & inputs["distilled"].unsqueeze(1)
         loss_BT = scored["loss"]
+        if self.method.weight is not None:
+            loss_BT = loss_BT * self.method.weight(scored["teacher_entropy"], args)
         if args.importance_cap and inputs.get("old_per_token_logps") is not None:
             ratio = (scored["logp"].detach() - inputs["old_per_token_logps"]).exp()
             loss_BT = loss_BT * ratio.clamp(max=args.importance_cap)
@@ -326,7 +330,7 @@ class CreditTrainer(_trl.GRPOTrainer):
         def lose(hidden_BTD: Tensor) -> dict[str, Tensor]:
             scores = vocabulary_loss(
                 hidden_BTD[where], labels_N, self._head(self._student), views, teacher_head, self._target,
-                self.args.loss_options(),
+                self.args.loss_options(), self.method.needs_entropy,
             )  # fmt: skip
             return {n: s.new_zeros(where.shape).masked_scatter(where, s) for n, s in scores.items()}
 
@@ -385,28 +389,3 @@ class CreditTrainer(_trl.GRPOTrainer):
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None and self.teacher is not None:
             self.teacher.load(checkpoint)
-
-
-class _TeacherFollows(TrainerCallback):
-    """Moves the teacher after the last optimiser step of each generation batch."""
-
-    def __init__(self, teacher: Teacher, steps_per_buffer: float):
-        self.teacher, self.every = teacher, max(1.0, steps_per_buffer)
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step // self.every > (state.global_step - 1) // self.every:
-            self.teacher.follow()
-
-
-class _SecondsOfStep(TrainerCallback):
-    """Logs the parts of a step beside TRL's `step_time`, of which they are parts; what evaluation took is no step's."""
-
-    def __init__(self, clock: StepClock, log: Callable[[str, float], None]):
-        self.clock, self.log = clock, log
-
-    def on_step_end(self, args, state, control, **kwargs):
-        for part, seconds in self.clock.take().items():
-            self.log(f"step_time/{part}", seconds)
-
-    def on_evaluate(self, args, state, control, **kwargs):
-        self.clock.take()

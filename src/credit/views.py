@@ -42,7 +42,8 @@ class Plan:
         contexts: (solution, feedback) per rollout; both None where there is no teacher.
         own: prompt ids of the teacher's own view.
         negatives: (B, C) global rows, -1 where none exists; None without a contrast.
-        contrast: C lists of prompt ids: unrelated input, same z.
+        contrast: C lists of prompt ids: unrelated input, same z; or own input, wrong answer as the solution.
+        said: texts of what each rollout is contrasted with.
         nofeedback: C lists of prompt ids: unrelated input, no z.
         cut: rollouts whose z was shortened or dropped to fit.
         dropped: those of them, counted from 0, that lost all of it.
@@ -53,6 +54,7 @@ class Plan:
     negatives: Tensor | None = None
     contrast: list[list[list[int]]] = field(default_factory=list)
     nofeedback: list[list[list[int]]] = field(default_factory=list)
+    said: list[list[str]] = field(default_factory=list)
     cut: int = 0
     dropped: list[int] = field(default_factory=list)
 
@@ -68,6 +70,7 @@ class Planner:
         feedback_when: see `CreditConfig`.
         num_negatives: C, or 0 for no contrast.
         without_feedback: also render the negatives without z.
+        contrast: "inputs" (unrelated x', same z) or "answers" (own x, wrong answers of the group).
     """
 
     tokenize: Callable[[list[Any]], list[list[int]]]
@@ -76,6 +79,7 @@ class Planner:
     feedback_when: str
     num_negatives: int
     without_feedback: bool
+    contrast: str | None = "inputs"
 
     def plan(
         self,
@@ -99,6 +103,9 @@ class Planner:
         plan = self._own_views(batch, rows, limits, [(self._plain(s), self._plain(f)) for s, f in chosen])
         if not self.num_negatives:
             return plan
+        if self.contrast == "answers":
+            self._contrast_answers(plan, batch, rows, limits, seed)
+            return plan
         lengths = self._prompt_lengths(batch.prompts)
         extra = [len(ids) - lengths[row] for ids, row in zip(plan.own, rows, strict=True)]
 
@@ -115,7 +122,31 @@ class Planner:
             plan.contrast.append(self._render(prompts, plan.contexts))
             if self.without_feedback:
                 plan.nofeedback.append(self._render(prompts, [(None, None)] * len(prompts)))
+        plan.said = [[prompt_key(batch.prompts[j]) for j in row if j >= 0] for row in plan.negatives.tolist()]
         return plan
+
+    def _contrast_answers(self, plan: Plan, batch: Batch, rows: range, limits: Sequence[int], seed: int) -> None:
+        """Draw wrong answers of each rollout's group; without a right one to show there is nothing to contrast."""
+        plan.negatives = torch.full((len(rows), self.num_negatives), -1)
+        views = [[ids] * self.num_negatives for ids in plan.own]  # masked where none: ranks stay in step
+        for i, row in enumerate(rows):
+            prompt, said = batch.prompts[row], []
+            if plan.contexts[i][0] is not None:
+                for j in self._wrong_answers(batch, row, seed):
+                    text = self._plain(batch.texts[j])
+                    ids = self._render([prompt], [(text, None)])[0]
+                    if len(said) < self.num_negatives and len(ids) <= limits[i]:
+                        plan.negatives[i, len(said)], views[i][len(said)] = j, ids
+                        said.append(text or "")
+            plan.said.append(said)
+        plan.contrast = [list(column) for column in zip(*views, strict=True)]
+
+    @staticmethod
+    def _wrong_answers(batch: Batch, row: int, seed: int) -> list[int]:
+        group = [j for j, g in enumerate(batch.groups) if g == batch.groups[row] and j != row]
+        found = [j for j in group if not batch.succeeded[j] and batch.texts[j].strip()]
+        random.Random(f"{seed}/{row}/wrong").shuffle(found)
+        return found
 
     def _choose(self, batch: Batch, rows: range, seed: int) -> list[Context]:
         members: dict[int, list[int]] = {}
@@ -184,12 +215,11 @@ class Planner:
 
 def describe(plan: Plan, batch: Batch, local: int, row: int, decode: Callable[[Sequence[int]], str]) -> dict[str, Any]:
     """What local rollout `local` (global row `row`) was asked, what its teacher read, and who it was compared with."""
-    others = [] if plan.negatives is None else [j for j in plan.negatives[local].tolist() if j >= 0]
     return {
         "group": batch.groups[row],
         "prompt": prompt_key(batch.prompts[row]),
         "solution": plan.contexts[local][0],
         "feedback": plan.contexts[local][1],
-        "negatives": [prompt_key(batch.prompts[j]) for j in others],
+        "negatives": plan.said[local] if plan.said else [],
         "teacher_prompt": decode(plan.own[local]) if any(plan.contexts[local]) else None,
     }

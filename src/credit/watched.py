@@ -55,6 +55,7 @@ class Watched:
                 negatives=None if plan.negatives is None else plan.negatives[chosen],
                 contrast=[pick(view) for view in plan.contrast],
                 nofeedback=[pick(view) for view in plan.nofeedback],
+                said=pick(plan.said) if plan.said else [],
             ),
             {
                 name: output[name][chosen].cpu()

@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
 
     options, args = parse_options(argv)
     from credit.cli.parsing import origins
-    from credit.config import PRESETS
+    from credit.presets import PRESETS
 
     hf_logging.disable_progress_bar()  # one display of progress is enough
     command = ["train", *(a for a in argv if a != "--resume")]
@@ -53,7 +53,8 @@ def parse_options(argv: list[str]):
     # Deprecation notices between TRL and transformers are not the user's to mend.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|trl)\.")
     with explained():
-        from credit.config import PRESETS, CreditConfig
+        from credit.config import CreditConfig
+        from credit.presets import PRESETS
     parser = Parser([RunOptions, CreditConfig], prog="credit train")
     parser.description = (
         "Train on the embedded world or on rows of your own. Options come from --config "

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from credit.config import CreditConfig, check_values
+from credit.allowed import check_values
+from credit.config import CreditConfig
 from credit.context import DEFAULT_TEMPLATE, TeacherTemplate, completion_text, strip_thinking
 from credit.contrast import prompt_key
 from credit.credit_log import spread, token_lists
@@ -88,7 +89,7 @@ def score_rollouts(
     contexts = None
     if any(row.get("solution") for row in rollouts.rows):
         contexts = [(row.get("solution") or None, row.get("feedback") or None) for row in rollouts.rows]
-    lam = options.lam if get_method(options.method).contrasts else 0.0
+    lam = options.lam if get_method(options.method).contrast == "inputs" else 0.0
     template_options = dict(template_options or {})
     planner = Planner(
         tokenize=lambda prompts: [prompt_ids(tokenizer, p, template_options) for p in prompts],

@@ -8,5 +8,5 @@ CREDIT = Method(
     summary="self-distillation with input-specific credit",
     source="arXiv 2605.11613 (formula second-hand); forms guided and feedback_contrast are ours",
     target=lambda logp_teacher, generic, generic0, lam, form: raw_target(logp_teacher, generic, lam, form, generic0),
-    contrasts=True,
+    contrast="inputs",
 )

@@ -1,10 +1,10 @@
 """Self-distillation (SDPO): match the feedback-conditioned self, token by token. CREDIT at lambda 0."""
 
-from credit.methods.base import Method
+from credit.methods.base import Method, plain_teacher
 
 SDPO = Method(
     name="sdpo",
     summary="self-distillation from the feedback-conditioned teacher, no contrast",
     source="arXiv 2601.20802",
-    target=lambda logp_teacher, generic, generic0, lam, form: logp_teacher,
+    target=plain_teacher,
 )

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable
 from importlib import import_module
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, cast
 
+from credit.dotted import by_path
 from credit.tasks.base import Task
 from credit.tasks.contract import check_task
 
@@ -54,30 +52,7 @@ def find_task(name: str) -> Callable[..., Task]:
             f"task={name!r} is unknown. Use one of {', '.join(TASKS)}, your own as package.module:Name, or pass rows "
             "with --dataset."
         )
-    if not kind.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
-        raise ValueError(f"task={name!r} is no dotted path. Write package.module:Name, without .py and slashes.")
-    found = getattr(_imported(module, name), kind, None)
+    found = by_path("task", name)
     if not callable(found):
         raise ValueError(f"task={name!r}: module {module} has no class {kind!r}. Check the name after the colon.")
     return cast(Callable[..., Task], found)
-
-
-def _imported(module: str, name: str) -> Any:
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        if find_spec(module) is None:
-            raise ModuleNotFoundError(f"No module named {module!r}", name=module)
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        missing = error.name or module
-        if module == missing or module.startswith(f"{missing}."):
-            raise ValueError(
-                f"task={name!r}: module {module} is not found. Run from the folder that holds it, or install it."
-            ) from None
-        raise ValueError(f"task={name!r}: module {module} needs {missing}, which is not installed.") from error
-    except Exception as error:  # a module of people's own may raise anything
-        raise ValueError(
-            f"task={name!r}: module {module} cannot be imported ({type(error).__name__}: {error})."
-        ) from error
