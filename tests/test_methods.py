@@ -242,6 +242,7 @@ def test_every_method_states_source_and_reads_options_that_exist(tmp_path):
         assert method.source
         assert method.summary
         assert all(hasattr(config, name) for name in method.reads)
+        assert f" {method.name}" in type(config).__dataclass_fields__["method"].metadata["help"]
 
 
 def test_a_method_of_ones_own_by_dotted_path(tmp_path, monkeypatch):

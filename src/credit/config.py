@@ -39,8 +39,8 @@ class CreditConfig(GRPOConfig):
 
     method: str = _option(
         "credit",
-        f"What a token is compared with: {', '.join(METHODS)} (docs/methods.md), or your own as `package.module:NAME`. "
-        "Default: ours.",
+        "What a token is compared with, or what it earns: grpo, sdpo, credit, rlsd, rlcsd, antisd, srpo, opsd, sdft "
+        "(docs/methods.md), or your own as `package.module:NAME`. Default: ours.",
     )
     form: str = _option(
         "paper",
