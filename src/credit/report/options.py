@@ -20,7 +20,12 @@ _PACKAGE = Path(__file__).parents[1]
 METHOD, RUN = ("config.py",), ("sources.py", "experiment.py")
 """Files with the options of the method, and with those of `credit train` itself; all others are TRL's."""
 
-SOURCES = {"paper": "paper, second-hand", "ours": "ours", "as SDPO": "as SDPO"}
+SOURCES = {
+    "paper": "paper, second-hand",
+    "its paper": "the method's own paper, second-hand",
+    "ours": "ours",
+    "as SDPO": "as SDPO",
+}
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ def declared(files: tuple[str, ...]) -> dict[str, tuple[Any, str]]:
 
 def source_of_default(meaning: str) -> str:
     """Return where a default comes from, as its help text says; "" if it says nothing."""
-    found = re.search(r"Default: (paper|ours|as SDPO)\b", meaning)
+    found = re.search(rf"Default: ({'|'.join(SOURCES)})\b", meaning)
     return SOURCES[found[1]] if found else ""
 
 
