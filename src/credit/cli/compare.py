@@ -11,8 +11,8 @@ import yaml
 
 from credit.cli.configs import read_config, split_flags
 from credit.errors import UserError
-from credit.study.cells import Cell, check_unchanged
-from credit.study.finalists import freeze
+from credit.study import finalists
+from credit.study.cells import Cell, check_unchanged, status
 from credit.study.plan import STAGES, Study, read_study
 from credit.study.results import read_results, row_of, write_results
 from credit.study.runner import Outcome, claimed, finished, last_words, run_cells, usable_cores
@@ -74,7 +74,9 @@ def _run(
         finally:
             _write(study, out)
         if stage == "tune":
-            _rates(study, out)
+            for (model, method), rate in (_rates(study, out) or {}).items():
+                if rate is None:
+                    print(f"{method} on {model} finished tuning at no learning rate: it has no final cells", flush=True)
     return failed
 
 
@@ -97,29 +99,22 @@ def _run_stage(
         return run_cells(todo, out, lock, jobs, keep, done)
 
 
-def _rates(study: Study, out: Path) -> Any:
-    """Return what tuning chose, and write it down if that is not done yet."""
+def _rates(study: Study, out: Path) -> finalists.Choice | None:
+    """Return what tuning chose, and write it down if that is not done yet; None when nothing is tuned."""
     if not study.tunes:
         return None
-    from credit.study.cells import status
-
     cells = study.cells("tune")
     if open_ := [cell.id for cell in cells if status(cell.folder(out)) not in ("complete", "failed")]:
         raise UserError(f"tuning is not finished ({len(open_)} cells, first {open_[0]}). Run --stages tune first.")
-    chosen, grew = freeze(study, out, [row_of(cell, out, study.target_accuracy) for cell in cells])
-    if grew:
-        print(f"learning rates chosen on validation rows: {out / 'finalists.yaml'} (commit it)", flush=True)
-    for (model, method), rate in chosen.items():
-        if rate is None:
-            print(f"{method} on {model} finished tuning at no learning rate: it has no final cells", flush=True)
-    return chosen
+    if finalists.freeze(study, out, [row_of(cell, out, study.target_accuracy) for cell in cells]):
+        print(f"learning rates chosen on validation rows: {out / finalists.NAME} (commit it)", flush=True)
+    return finalists.chosen(study, out)
 
 
 def _write(study: Study, out: Path) -> None:
-    cells = study.cells("tune")
-    if not study.tunes or (out / "finalists.yaml").exists():
-        rates = _rates(study, out)
-        cells += [cell for stage in ("final", "ablations") for cell in study.cells(stage, rates)]
+    """Write results.parquet from the folders of all cells, whatever their state."""
+    rates = finalists.chosen(study, out) if study.tunes else None
+    cells = [cell for stage in STAGES for cell in study.cells(stage, rates)]
     write_results(study, out, [row_of(cell, out, study.target_accuracy) for cell in cells])
 
 

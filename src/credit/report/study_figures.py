@@ -27,15 +27,22 @@ class Line:
     high: float | None = None
     reference: bool = False
 
+    @property
+    def spread(self) -> tuple[float, float] | None:
+        """Both ends of the interval, or None when there is none or it is a point."""
+        if self.low is None or self.high is None or self.high - self.low < 1e-9 * max(1.0, abs(self.high)):
+            return None
+        return self.low, self.high
+
 
 def dots(title: str, lines: Sequence[Line], line_at: float | None = None, width: int = 560) -> Markup:
     """Draw one dot with its interval per row; the reference is hollow, and `line_at` a dashed vertical line."""
     with drawing():
-        figure, axes = _rows(lines, width, None)
+        figure, axes = _rows(lines, width, None, line_at)
         notes = {}
         for y, line in enumerate(lines):
-            if line.low is not None:
-                axes.plot([line.low, line.high], [y, y], color=COLOURS["a"], linewidth=2.5, alpha=0.7)
+            if line.spread:
+                axes.plot(line.spread, [y, y], color=COLOURS["a"], linewidth=2.5, alpha=0.7)
             if line.value is not None:
                 axes.plot(
                     line.value, y, "o", color=COLOURS["page" if line.reference else "a"], markeredgecolor=COLOURS["a"],
@@ -70,8 +77,10 @@ def bars(title: str, lines: Sequence[Line], most: float | None = None, width: in
             notes[f"bar-{y}"] = [_spoken(line)]
             if line.reference:
                 _hatch(axes, line.value, y, slant)
-            if line.low is not None and line.high is not None and line.high > line.low:
-                axes.plot([line.low, line.high], [y, y], color=COLOURS["ink"], linewidth=1.6)
+            if line.spread:
+                axes.plot(line.spread, [y, y], color=COLOURS["ink"], linewidth=1.6)
+            if line.value == 0:
+                axes.annotate("0", (0, y), (3, -4), textcoords="offset points", color=COLOURS["soft"])
         return as_svg(figure, _title(title, lines), notes)
 
 
@@ -101,9 +110,9 @@ def curve(
         if band:
             x, low, high = (list(side) for side in zip(*band, strict=True))
             axes.fill(x + x[::-1], low + high[::-1], color=COLOURS["a"], alpha=0.18, linewidth=0)
-        if reference:
+        if len(reference) > 1:
             axes.plot(*_line(reference), color=COLOURS["b"], linewidth=1.6, linestyle=(0, (4, 2.5)))
-        if own:
+        if len(own) > 1:
             axes.plot(*_line(own), color=COLOURS["a"], linewidth=2)
         end = f"; from {show(own[0][1], 2)} to {show(own[-1][1], 2)}" if own else "; nothing was logged"
         return as_svg(figure, title + end, {})
@@ -113,9 +122,11 @@ def _line(points: Sequence[tuple[float, float, Any, Any]]) -> tuple[list[float],
     return [p[0] for p in points], [p[1] for p in points]
 
 
-def _rows(lines: Sequence[Line], width: int, ends: tuple[float, float | None] | None) -> tuple[Any, Any]:
+def _rows(
+    lines: Sequence[Line], width: int, ends: tuple[float, float | None] | None, shown: float | None = None
+) -> tuple[Any, Any]:
     figure, axes = _canvas(width, 34 + ROW * len(lines), (LABEL, 14, 6, 28))
-    values = [v for line in lines for v in (line.value, line.low, line.high) if v is not None] or [0.0]
+    values = [v for line in lines for v in (line.value, line.low, line.high, shown) if v is not None] or [0.0]
     low, high = min(values), max(values)
     if ends is not None:
         low, high = ends[0], ends[1] if ends[1] is not None else max(high, 1e-9) * 1.04

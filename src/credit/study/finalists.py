@@ -46,30 +46,39 @@ def choose(study: Study, rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, 
     return found
 
 
-def freeze(study: Study, folder: Path, rows: Sequence[dict[str, Any]]) -> tuple[Choice, bool]:
-    """Write what is not yet in `finalists.yaml` and return all of it, and whether the file is new or grew.
-
-    Raises:
-        UserError: the file names a rate outside of the grid.
-    """
-    path = folder / NAME
-    held = (yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None) or {}
-    grew = False
+def freeze(study: Study, folder: Path, rows: Sequence[dict[str, Any]]) -> bool:
+    """Write what is not yet in `finalists.yaml`; return whether the file is new or grew."""
+    held, grew = _read(folder), False
     for model, methods in choose(study, rows).items():
         for method, choice in methods.items():
             if method not in held.setdefault(model, {}):
                 held[model][method], grew = choice, True
     if grew:
-        partial = path.with_suffix(".partial")
+        partial = folder / f"{NAME}.partial"
         partial.write_text(HEAD + yaml.safe_dump(held, sort_keys=False), encoding="utf-8")
-        partial.replace(path)
-    chosen = {
-        (model, method): held[model][method]["learning_rate"] for model in study.models for method in study.methods
-    }
-    for (model, method), rate in chosen.items():
-        if rate is not None and rate not in study.learning_rates:
-            raise UserError(
-                f"{path}: {method} on {model} has learning_rate {rate!r}, which is not in the grid. Use one of "
-                f"{', '.join(f'{r:g}' for r in study.learning_rates)}."
-            )
-    return chosen, grew
+        partial.replace(folder / NAME)
+    return grew
+
+
+def chosen(study: Study, folder: Path) -> Choice:
+    """Return what `finalists.yaml` says; None for a method without a rate, or not in it yet.
+
+    Raises:
+        UserError: the file names a rate outside of the grid.
+    """
+    held, choice = _read(folder), {}
+    for model in study.models:
+        for method in study.methods:
+            rate = held.get(model, {}).get(method, {}).get("learning_rate")
+            if rate is not None and rate not in study.learning_rates:
+                raise UserError(
+                    f"{folder / NAME}: {method} on {model} has learning_rate {rate!r}, which is not in the grid. Use "
+                    f"one of {', '.join(f'{r:g}' for r in study.learning_rates)}."
+                )
+            choice[model, method] = rate
+    return choice
+
+
+def _read(folder: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    path = folder / NAME
+    return (yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None) or {}

@@ -21,6 +21,7 @@ import yaml
 from credit.errors import UserError
 from credit.study.cells import Cell, resumable, status
 
+PROGRAM = (sys.executable, "-m", "credit")
 POLL_SECONDS = 0.1
 PATIENCE_SECONDS = 60.0
 """How long an interrupted cell may take to write its last words before it is killed."""
@@ -62,7 +63,7 @@ def run_cells(
 
     On KeyboardInterrupt the running cells are interrupted, waited for, and the exception goes on.
     """
-    waiting, running, outcomes = list(cells), [], []
+    waiting, running, outcomes = list(cells), list[_Process](), list[Outcome]()
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
@@ -115,7 +116,7 @@ class _Process:
         self.cell, self.start = cell, time.monotonic()
         with log.open("a", encoding="utf-8") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "credit", *command],
+                [*PROGRAM, *command],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, pass_fds=(lock.fileno(),),
                 env={**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
                 start_new_session=True,  # Ctrl-C reaches the study alone, which tells each cell once
