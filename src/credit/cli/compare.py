@@ -74,9 +74,10 @@ def _run(
         finally:
             _write(study, out)
         if stage == "tune":
-            for (model, method), rate in (_rates(study, out) or {}).items():
-                if rate is None:
-                    print(f"{method} on {model} finished tuning at no learning rate: it has no final cells", flush=True)
+            chosen = _rates(study, out) or {}
+            _write(study, out)  # the final cells have their rates now
+            for model, method in [key for key, rate in chosen.items() if rate is None]:
+                print(f"{method} on {model} finished tuning at no learning rate: it has no final cells", flush=True)
     return failed
 
 

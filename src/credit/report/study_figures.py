@@ -35,7 +35,7 @@ class Line:
         return self.low, self.high
 
 
-def dots(title: str, lines: Sequence[Line], line_at: float | None = None, width: int = 560) -> Markup:
+def dots(title: str, lines: Sequence[Line], line_at: float | None = None, width: int = 460) -> Markup:
     """Draw one dot with its interval per row; the reference is hollow, and `line_at` a dashed vertical line."""
     with drawing():
         figure, axes = _rows(lines, width, None, line_at)

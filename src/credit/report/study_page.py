@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from credit.report import study_words as words
 from credit.report.study_figures import Line, bars, curve, dots
-from credit.report.text import GAP, duration, show
+from credit.report.text import GAP, show
 from credit.study.results import WINDOW
 from credit.study.summary import Summary, summaries
 
@@ -52,7 +52,6 @@ def write_study_page(folder: Path, about: dict[str, Any], rows: Sequence[dict[st
         window=WINDOW,
         words=words,
         show=show,
-        duration=duration,
         gap=GAP,
     )
     path = folder / "report.html"
@@ -75,10 +74,10 @@ def _sentence(about: dict[str, Any], final: list[Summary]) -> str:
             apart["above"].append(s.name)
         elif ends and max(high for _, high in ends) < 0:
             apart["below"].append(s.name)
-    said = [f"{', '.join(names)} {side}" for side, names in apart.items() if names]
+    said = [f"{side} it {', '.join(names)}" for side, names in apart.items() if names]
     rest = len(compared) - sum(map(len, apart.values()))
     if rest:
-        said.append(f"{rest} of {len(compared)} not told apart from it")
+        said.append("no method is told apart" if rest == len(compared) else f"the other {rest} not told apart")
     return f"Against {about['reference']}, by sampled accuracy on test rows: {'; '.join(said)}."
 
 

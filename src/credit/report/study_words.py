@@ -13,9 +13,9 @@ LABELS = {
 }
 
 
-def mean_of(value: dict[str, Any] | None, digits: int = 3) -> str:
+def mean_of(value: dict[str, Any] | None, digits: int = 3, sign: bool = False) -> str:
     """Return the mean alone."""
-    return GAP if value is None else show(value["mean"], digits)
+    return GAP if value is None else show(value["mean"], digits, sign)
 
 
 def interval(value: dict[str, Any] | None, digits: int = 3, sign: bool = False) -> str:
