@@ -31,7 +31,11 @@ class RunOptions(SourceOptions):
         "`paper-code` or `paper-science`: the method's own fields as reported. Explicit flags win over it.",
     )
     train_limit: int | None = option(None, "Train on the first n rows only.")
+    eval_split: str = option(
+        "test", "Rows to evaluate on: `validation` while you choose, `test` once at the end; the task names its splits."
+    )
     skip_eval: bool = option(False, "Neither evaluate before nor after training.")
+    skip_eval_before: bool = option(False, "Evaluate after training only, as the runs of a study after its first do.")
     resume: bool = option(False, "Go on with the run in --output_dir, from its last complete checkpoint.")
     overwrite: bool = option(False, "Replace the run in --output_dir.")
     torch_threads: int = option(
@@ -41,7 +45,7 @@ class RunOptions(SourceOptions):
 
 
 # Options that say how a run is started, not what it computes.
-_LAUNCH = ("resume", "overwrite")
+_LAUNCH = ("resume", "overwrite", "skip_eval_before")
 
 
 def _check_reporters(names: list[str]) -> None:
@@ -108,7 +112,7 @@ class Experiment:
                 raise ValueError("resume_from_checkpoint is not used by credit train. Use --resume.")
             _check_reporters(self.args.report_to)
             self.task = load_task(options)
-            self.test_rows = [] if options.skip_eval else rows_of(self.task, "test", options.eval_limit)
+            self.test_rows = [] if options.skip_eval else rows_of(self.task, options.eval_split, options.eval_limit)
             rows = rows_of(self.task, "train", options.train_limit)
             self.model, self.tokenizer = load_model(options.model, **(self.args.model_init_kwargs or {}))
             self.template_options = dict(self.args.chat_template_kwargs or {})
@@ -173,9 +177,9 @@ class Experiment:
         from credit.report import write_report
         from credit.viewer import inspect
 
-        before = self._evaluate("before", self.model)
+        before = [] if self.options.skip_eval_before else self._evaluate("before", self.model)
         if before:
-            self._write_eval(before)
+            self._write_eval(before, [])
         self._write_status("running")  # both now: a kill during training must not lose them
         with self.phases("train"):
             self._train()
@@ -183,7 +187,7 @@ class Experiment:
             self.tokenizer.save_pretrained(str(self.run / "model"))
         # The trained weights, not the trainer's wrapper of them.
         after = self._evaluate("after", self.trainer.accelerator.unwrap_model(self.trainer.model))
-        result = self._write_eval(before, after) if before and after else None
+        result = self._write_eval(before, after) if after else None
         self._write_status("complete")
         if any((self.run / "credit").glob("*.parquet")):
             inspect(self.run.path, settings=self.config(), task=self.task)
@@ -225,7 +229,7 @@ class Experiment:
         shutil.rmtree(self.run / "eval" / f"{name}-sampled", ignore_errors=True)
         return records
 
-    def _write_eval(self, before: list[dict[str, Any]], after: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    def _write_eval(self, before: list[dict[str, Any]], after: list[dict[str, Any]]) -> dict[str, Any]:
         from credit.diagnostics import read_rollouts
         from credit.evaluate import changed_examples, changes, compare, summarise
 
@@ -235,15 +239,16 @@ class Experiment:
         result: dict[str, Any] = {
             "settings": {
                 **asdict(self.eval_options),
-                "split": "test",
-                "prompts": len(before),
+                "split": self.options.eval_split,
+                "prompts": len(after or before),
                 "interval": "95% bootstrap over prompts",
             },
-            "before": {**summarise(before), "extras": {**extras(before), **first}},
         }
-        if after:
+        for name, records, more in (("before", before, first), ("after", after, last)):
+            if records:
+                result[name] = {**summarise(records), "extras": {**extras(records), **more}}
+        if before and after:
             result |= {
-                "after": {**summarise(after), "extras": {**extras(after), **last}},
                 "difference": compare(before, after),
                 "changes": changes(before, after),
                 "examples": changed_examples(before, after),

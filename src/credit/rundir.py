@@ -32,6 +32,12 @@ _OURS = (
 _OUR_FOLDERS = ("eval", "completions", "credit", "model", "runs")
 
 
+def differing(saved: dict[str, Any], config: dict[str, Any]) -> str:
+    """Return in words how two resolved configs differ, empty if they do not; where a run lies does not count."""
+    keys = sorted(k for k in {*saved, *config} if k != "output_dir" and saved.get(k) != config.get(k))
+    return ", ".join(f"{k}: {saved.get(k)!r} -> {config.get(k)!r}" for k in keys[:5])
+
+
 class RunDir:
     """The folder of one run."""
 
@@ -92,9 +98,7 @@ class RunDir:
 
     def _refuse_other_config(self, config: dict[str, Any]) -> None:
         saved = yaml.safe_load((self / "config.yaml").read_text(encoding="utf-8"))
-        differing = sorted(k for k in {*saved, *config} if k != "output_dir" and saved.get(k) != config.get(k))
-        if differing:
-            changes = ", ".join(f"{k}: {saved.get(k)!r} -> {config.get(k)!r}" for k in differing[:5])
+        if changes := differing(saved, config):
             raise ValueError(
                 f"cannot resume {self.path} with other options ({changes}). Use the options of its config.yaml, or "
                 "start another run."

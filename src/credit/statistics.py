@@ -12,7 +12,7 @@ LEVEL = 0.95
 _MOST_INDICES = 4_000_000
 
 
-def _resamples(size: int, seed: int) -> Iterator[np.ndarray]:
+def resamples(size: int, seed: int) -> Iterator[np.ndarray]:
     """Yield all resamples of `size` indices, some rows at a time, so that memory stays small."""
     rng, rows = np.random.default_rng(seed), max(1, _MOST_INDICES // size)
     for start in range(0, RESAMPLES, rows):
@@ -28,7 +28,7 @@ def bootstrap_mean(values: Sequence[float], seed: int = 0) -> dict[str, float]:
     if not len(values):
         raise ValueError("no values to average.")
     array = np.asarray(values, dtype=np.float64)
-    means = np.concatenate([array[draws].mean(axis=1) for draws in _resamples(len(array), seed)])
+    means = np.concatenate([array[draws].mean(axis=1) for draws in resamples(len(array), seed)])
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return {"n": len(array), "mean": float(array.mean()), "low": float(low), "high": float(high)}
 
@@ -44,7 +44,7 @@ def bootstrap_ratio(parts: Sequence[float], wholes: Sequence[float], seed: int =
     array = np.asarray([parts, wholes], dtype=np.float64)
     if not array[1].sum() > 0:
         raise ValueError("nothing to take a share of.")
-    drawn = np.concatenate([array[:, draws].sum(axis=-1) for draws in _resamples(array.shape[1], seed)], axis=1)
+    drawn = np.concatenate([array[:, draws].sum(axis=-1) for draws in resamples(array.shape[1], seed)], axis=1)
     shares = drawn[0][drawn[1] > 0] / drawn[1][drawn[1] > 0]
     low, high = np.quantile(shares, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     mean = array[0].sum() / array[1].sum()

@@ -17,6 +17,7 @@ COMMANDS = {
     "verify": "check the identities of the reward on exact worlds; non-zero exit if one fails",
     "diagnose": "measure what token credit pays for: pMI, S, G, R, assumptions, per response and token",
     "inspect": "token-credit viewer of a run or file: one HTML page, tokens coloured by S, G, r, R",
+    "compare": "methods side by side: a study file, tuned on validation rows, compared by seed",
     "report": "write report.html again from a run's files",
     "doctor": "versions, devices, the proven sandbox level, and what would run where",
     "tiny": "the embedded world: `credit tiny pretrain` reproduces its base model",
@@ -55,7 +56,8 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:
-        hint = " Nothing is lost: go on with --resume." if chosen == "train" else ""
+        goes_on = {"train": "go on with --resume", "compare": "the same command goes on"}
+        hint = f" Nothing is lost: {goes_on[chosen]}." if chosen in goes_on else ""
         print(
             f"\ncredit {chosen}: interrupted.{hint}",
             file=sys.stderr,

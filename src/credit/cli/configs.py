@@ -41,13 +41,26 @@ def builtin_configs() -> dict[str, Path]:
     return {Path(str(f)).stem: Path(str(f)) for f in files("credit.configs").iterdir() if f.name.endswith(".yaml")}
 
 
+class _Loader(yaml.SafeLoader):
+    """Safe, and refuses a key that is there twice, of which YAML would silently take the last."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is there twice", key.start_mark)
+            if isinstance(key, yaml.ScalarNode):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def read_config(name: str) -> tuple[str, dict[str, Any]]:
     """Read a YAML mapping from a built-in name or a path; return the file's name and its content."""
     path = builtin_configs().get(name, Path(name))
     if not path.is_file():
         raise UserError(f"config {name!r} is neither a file nor one of: {', '.join(sorted(builtin_configs()))}.")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):

@@ -25,7 +25,7 @@ def main(argv: list[str]) -> int:
     go_offline_if_embedded(source_of(argv))  # before anything imports the hub client, which reads it once
     from transformers.utils import logging as hf_logging
 
-    from credit.cli.display import announce, progress, results_table
+    from credit.cli.display import announce, progress, results_table, scores_table
 
     options, args = parse_options(argv)
     from credit.cli.parsing import origins
@@ -37,8 +37,10 @@ def main(argv: list[str]) -> int:
     experiment.prepare()
     announce(experiment)
     result = experiment.execute()
-    if result:
+    if result and "before" in result:
         results_table(result)
+    elif result:
+        scores_table(result["after"], f"accuracy after training, {options.eval_split} split")
     print(f"\nreport: {experiment.run / 'report.html'}")
     if (experiment.run / "inspect.html").exists():
         print(f"tokens: {experiment.run / 'inspect.html'}")
