@@ -60,6 +60,8 @@ def test_what_cannot_run_is_said_before_anything_runs(tmp_path, capsys, changes,
 def test_a_command_needs_one_of_config_and_report(capsys, tmp_path):
     assert "give either --config" in complaint(capsys)
     assert "holds no results.parquet" in complaint(capsys, "--report", str(tmp_path))
+    assert main(["train", "--config", "study-smoke"]) == 2
+    assert "study-smoke is a study, not one run" in capsys.readouterr().err
     assert "use at least 1" in complaint(capsys, "--config", write(tmp_path), "--jobs", "0")
 
 
@@ -130,5 +132,7 @@ def test_tuning_chooses_on_validation_rows_before_test_rows_are_opened(tmp_path,
     chosen = yaml.safe_load((out / "finalists.yaml").read_text())["base"]["grpo"]
     best = max((row["accuracy_sampled"], -row["learning_rate"]) for row in rows if row["stage"] == "tune")
     assert chosen["learning_rate"] == -best[1]
+    assert main(["compare", "--config", config, "--out", str(out), "--stages", "tune"]) == 0  # nothing is left to do
+    assert yaml.safe_load((out / "finalists.yaml").read_text())["base"]["grpo"] == chosen
     settings = yaml.safe_load(next(out.glob("cells/tune/**/config.yaml")).read_text())
     assert (settings["eval_split"], settings["torch_threads"]) == ("validation", 1)

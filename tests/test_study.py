@@ -152,7 +152,9 @@ def test_finalists_are_chosen_by_equal_budget_and_frozen(tmp_path):
         tuned("ours", 1e-3, 2, None, "failed"),
     ]  # fmt: skip
     assert finalists.chosen(s, tmp_path) == {("base", "grpo"): None, ("base", "ours"): None}
+    assert not finalists.covers(s, tmp_path)
     assert finalists.freeze(s, tmp_path, rows)
+    assert finalists.covers(s, tmp_path)
     # A tie goes to the smaller rate; a rate with a failed cell is out, however good its other cell.
     assert finalists.chosen(s, tmp_path) == {("base", "grpo"): 5e-4, ("base", "ours"): 5e-4}
     held = (tmp_path / "finalists.yaml").read_text()

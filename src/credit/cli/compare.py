@@ -104,6 +104,8 @@ def _rates(study: Study, out: Path) -> finalists.Choice | None:
     """Return what tuning chose, and write it down if that is not done yet; None when nothing is tuned."""
     if not study.tunes:
         return None
+    if finalists.covers(study, out):
+        return finalists.chosen(study, out)
     cells = study.cells("tune")
     if open_ := [cell.id for cell in cells if status(cell.folder(out)) not in ("complete", "failed")]:
         raise UserError(f"tuning is not finished ({len(open_)} cells, first {open_[0]}). Run --stages tune first.")

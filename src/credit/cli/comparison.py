@@ -23,7 +23,9 @@ def show(about: dict[str, Any], rows: list[dict[str, Any]]) -> None:
 
 
 def _table(stage: str, found: list[Summary], about: dict[str, Any]) -> Table:
-    table = Table(title=LABELS[stage], caption=_CAPTION, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(
+        title=LABELS[stage], caption=_CAPTION, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False
+    )
     columns = [*(["model"] if len(about["models"]) > 1 else []), "method", *(["lr"] if stage == "tune" else [])]
     columns += ["seeds", "accuracy"]
     if stage != "tune":

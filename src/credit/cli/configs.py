@@ -72,6 +72,8 @@ def source_of(argv: list[str]) -> SourceOptions:
     """Return model, task and dataset as flags and config name them, for what must be known before parsing."""
     config_name, rest = take(argv, "--config")
     config = read_config(config_name)[1] if config_name else {}
+    if "methods" in config:
+        raise UserError(f"{config_name} is a study, not one run. Run it with: credit compare --config {config_name}")
     options = SourceOptions()
     for name in ("model", "task", "dataset"):
         setattr(options, name, take(rest, f"--{name}")[0] or config.get(name) or getattr(options, name))

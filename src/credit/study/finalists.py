@@ -60,6 +60,12 @@ def freeze(study: Study, folder: Path, rows: Sequence[dict[str, Any]]) -> bool:
     return grew
 
 
+def covers(study: Study, folder: Path) -> bool:
+    """Return whether `finalists.yaml` has an entry for every model and method: then tuning need not be here."""
+    held = _read(folder)
+    return all(method in held.get(model, {}) for model in study.models for method in study.methods)
+
+
 def chosen(study: Study, folder: Path) -> Choice:
     """Return what `finalists.yaml` says; None for a method without a rate, or not in it yet.
 
