@@ -65,7 +65,7 @@ def test_a_command_needs_one_of_config_and_report(capsys, tmp_path):
     assert "use at least 1" in complaint(capsys, "--config", write(tmp_path), "--jobs", "0")
 
 
-@pytest.mark.parametrize(("name", "cells"), [("study-smoke", 8), ("study", 9 * 3 * 2 + 9 * 5 + 13 * 3)])
+@pytest.mark.parametrize(("name", "cells"), [("study-smoke", 8), ("study", 14 * 3 * 2 + 14 * 5 + 13 * 3)])
 def test_built_in_studies_are_sound(name, cells, capsys, tmp_path):
     assert main(["compare", "--config", name, "--dry-run", "--out", str(tmp_path / "out")]) == 0
     shown = capsys.readouterr().out
@@ -80,8 +80,8 @@ def without_times(folder: Path) -> list[dict]:
 
 
 def test_an_interrupted_study_goes_on_to_the_same_results(tmp_path, capsys):
-    methods = {"ours": {}}
-    config = write(tmp_path, methods=methods)
+    methods, base = {"ours": {}}, {**STUDY["base"], "max_steps": 12}  # enough to be stopped before the end
+    config = write(tmp_path, methods=methods, base=base)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert main(["compare", "--config", config, "--out", str(whole), "--jobs", "2"]) == 0
     assert "minus ours" in capsys.readouterr().out
@@ -112,9 +112,9 @@ def test_an_interrupted_study_goes_on_to_the_same_results(tmp_path, capsys):
     assert (whole / "report.html").read_bytes() == page
 
     capsys.readouterr()
-    changed = write(tmp_path, methods=methods, base={**STUDY["base"], "max_steps": 5})
+    changed = write(tmp_path, methods=methods, base={**base, "max_steps": 14})
     error = complaint(capsys, "--config", changed, "--out", str(cut))
-    assert "cell final/base/ours/lr0.0005-seed1 was run with other options (max_steps: 4 -> 5)" in error
+    assert "cell final/base/ours/lr0.0005-seed1 was run with other options (max_steps: 12 -> 14)" in error
 
 
 def test_tuning_chooses_on_validation_rows_before_test_rows_are_opened(tmp_path, capsys):

@@ -123,7 +123,7 @@ def _write(study: Study, out: Path) -> None:
 
 def _report(folder: Path) -> int:
     from credit.cli.comparison import show
-    from credit.report.study_page import write_study_page
+    from credit.study.page import write_study_page
 
     about, rows = read_results(folder)
     show(about, rows)

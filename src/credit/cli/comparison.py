@@ -8,8 +8,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from credit.cli.display import console
-from credit.report.study_words import LABELS, interval, mean_of, rate_text, signed
 from credit.study.summary import Summary, summaries
+from credit.study.words import LABELS, interval, mean_of, rate_text, signed
 
 _CAPTION = "means over seeds; in brackets 95% bootstrap over seeds; all columns: report.html"
 

@@ -6,15 +6,15 @@ import os
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 
 def fill(template: str, room: str = "credit.report", **values: Any) -> str:
-    """Return a template of a room as text; a name it uses and nobody gave is an error."""
+    """Return a template of a room as text; it may include those of this one. A name that nobody gave is an error."""
+    loader = ChoiceLoader([PackageLoader(room, "."), PackageLoader("credit.report", ".")])
     environment = Environment(
-        loader=PackageLoader(room, "."), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     return environment.get_template(template).render(values)
 
 

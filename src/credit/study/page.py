@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from credit.report import study_words as words
-from credit.report.study_figures import Line, bars, curve, dots
+from credit.report.templates import fill, write_page
 from credit.report.text import GAP, show
+from credit.study import words
+from credit.study.figures import Line, bars, curve, dots
 from credit.study.results import WINDOW
 from credit.study.summary import Summary, summaries
 
@@ -35,14 +34,12 @@ def write_study_page(folder: Path, about: dict[str, Any], rows: Sequence[dict[st
         folder: of the study; nothing in it is read.
         about, rows: as `credit.study.results.read_results` returns them.
     """
-    environment = Environment(
-        loader=PackageLoader("credit.report", "."), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
     stages = {stage: summaries(about, rows, stage) for stage in words.LABELS}
     stages = {stage: [s for s in found if s.seeds or s.unfinished] for stage, found in stages.items()}
     models = [m for m in about["models"] if any(s.model == m for found in stages.values() for s in found)]
-    page = environment.get_template("study.html").render(
+    page = fill(
+        "page.html",
+        "credit.study",
         about=about,
         sentence=_sentence(about, stages["final"]),
         models=[_model(about, rows, stages, model) for model in models],
@@ -54,11 +51,7 @@ def write_study_page(folder: Path, about: dict[str, Any], rows: Sequence[dict[st
         show=show,
         gap=GAP,
     )
-    path = folder / "report.html"
-    partial = folder / ".report.partial"
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(path)
-    return path
+    return write_page(folder / "report.html", page)
 
 
 def _sentence(about: dict[str, Any], final: list[Summary]) -> str:
