@@ -108,12 +108,15 @@ class CreditConfig(GRPOConfig):
         "(SDPO uses 2). Default: ours.",
     )
     teacher: str = _option(
-        "ema", "Weights of the self-teacher: `live`, `frozen` or `ema` of the student. Default: paper.", KINDS
+        "ema",
+        "Weights of the self-teacher: `live`, `frozen` or `ema` of the student; `trust_region` interpolates logits of "
+        "frozen and live ones (SDPO). Default: paper.",
+        KINDS,
     )
     ema_rate: float = _option(
         0.01,
-        "Share of the student mixed into the EMA teacher after the last optimiser step of each generation batch. "
-        "Default: paper (value); ours (moment, as SDPO).",
+        "Share of the student mixed into the EMA teacher after the last optimiser step of each generation batch; with "
+        "`trust_region`, its weight in the logits (SDPO: 0.01). Default: paper (value); ours (moment, as SDPO).",
     )
     success_threshold: float = _option(
         1.0, "A rollout whose weighted reward reaches this may serve others as the solution. Default: ours."

@@ -11,7 +11,7 @@ import functools
 import types
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -66,6 +66,26 @@ class Head:
         weight = hold(self.weight)
         assert weight is not None
         return replace(self, weight=weight, bias=hold(self.bias))
+
+
+@dataclass(frozen=True)
+class LerpHead(Head):
+    """logits = (1 - share) * the reference's + share * the student's, in float32 (SDPO's trust region).
+
+    The reference's head is this one; its hidden states and the student's lie side by side, (N, 2D).
+
+    Attributes:
+        student: the student's head.
+        share: weight of the student's logits, in (0, 1].
+    """
+
+    student: Head = field(kw_only=True)
+    share: float = field(kw_only=True)
+
+    def logits(self, hidden_ND: Tensor) -> Tensor:
+        """Return (N, V) interpolated logits, float32."""
+        reference_ND, student_ND = hidden_ND.chunk(2, dim=-1)
+        return super().logits(reference_ND).lerp(self.student.logits(student_ND), self.share)
 
 
 def head_of(model: nn.Module, temperature: float = 1.0, float32: bool = False) -> Head:

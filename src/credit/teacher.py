@@ -1,5 +1,8 @@
 """The self-teacher's weights: live, frozen, or an exponential moving average of the student; saved and loaded.
 
+With a trust region there are two: a frozen reference and the live student, whose logits are interpolated, both after
+the teacher's prompt (SDPO, arXiv 2601.20802; second-hand, share 0.01).
+
 The average moves once per generation batch, after its last optimiser step (the moment SDPO's reference uses too), so
 a batch is scored by one fixed teacher. It is kept in float32: at rate 0.01 a bfloat16 average would lose most updates.
 """
@@ -8,14 +11,16 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from credit.scoring import with_response_head
+from credit.scoring import Head, LerpHead, with_response_head
 
-KINDS = ("live", "frozen", "ema")
+KINDS = ("live", "frozen", "ema", "trust_region")
 _WEIGHTS, _STATE = "credit_teacher.safetensors", "credit_teacher.json"
 
 
@@ -24,8 +29,9 @@ class Teacher:
 
     Args:
         student: the model being trained, unwrapped.
-        kind: "live" (the student itself), "frozen" (as it was at the start) or "ema".
-        rate: share of the student mixed in at each `follow`: teacher <- (1 - rate) teacher + rate student.
+        kind: "live" (the student itself), "frozen" (as it was at the start), "ema" or "trust_region".
+        rate: share of the student: of "ema" mixed in at each `follow`, teacher <- (1 - rate) teacher + rate student;
+            of "trust_region" in the logits.
     """
 
     def __init__(self, student: nn.Module, kind: str, rate: float):
@@ -37,6 +43,33 @@ class Teacher:
         self._average: dict[str, Tensor] = {}
         if kind == "ema":
             self._average = {n: p.detach().float().clone() for n, p in self.model.named_parameters()}
+
+    @property
+    def reads_student(self) -> bool:
+        """Whether the student's weights of today are part of the teacher."""
+        return self.kind in ("live", "trust_region")
+
+    def hidden(self, student: Any, of: Callable[[Any], Tensor]) -> Tensor:
+        """Return the hidden states the teacher's head reads.
+
+        Args:
+            student: as the trainer calls it, wrapped or not.
+            of: model -> its hidden states (B, T, D); with a trust region both are returned side by side, (B, T, 2D).
+        """
+        models = [*([] if self.kind == "live" else [self.model]), *([student] if self.reads_student else [])]
+        return of(models[0]) if len(models) == 1 else torch.cat([of(model) for model in models], dim=-1)
+
+    def head(self, of: Callable[[Any], Head], moves: bool) -> Head:
+        """Return the teacher's head as it is today, without gradient.
+
+        Args:
+            of: model -> its head.
+            moves: whether the student takes several steps on one batch, whose target must stay.
+        """
+        own = of(self.model).frozen(copy=moves and self.kind == "live")
+        if self.kind != "trust_region":
+            return own
+        return LerpHead(**vars(own), student=of(self._student).frozen(copy=moves), share=self.rate)
 
     @torch.no_grad()
     def follow(self) -> None:

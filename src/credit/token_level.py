@@ -96,7 +96,7 @@ def _without_feedback(trainer: Any, prompts: list[list[int]], output: dict[str, 
     """Log-probabilities of the teacher's own weights without feedback; NaN where it has none of its own."""
     if trainer.teacher.kind == "live":
         return torch.full(active.shape, torch.nan, device=active.device)
-    hidden_BTD = trainer._hidden(trainer.teacher.model, prompts, output)
+    hidden_BTD = trainer._taught(prompts, output)
     labels_N = output["completion_ids"][active]
     return spread(token_logps(hidden_BTD[active], labels_N, trainer._teacher_head, trainer.args.chunk_tokens), active)
 

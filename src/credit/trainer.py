@@ -185,9 +185,7 @@ class CreditTrainer(_trl.GRPOTrainer):
         active = self._response_mask(output) & output["has_teacher"].unsqueeze(1)
         everywhere: Any = self.accelerator.gather((active & output["distilled"].unsqueeze(1)).sum())
         output["num_credit_tokens"] = everywhere.sum()
-        # A live teacher's head moves with every optimiser step; the target of a batch must not.
-        moving = teacher.kind == "live" and args.steps_per_buffer > 1
-        self._teacher_head = self._head(self._student if teacher.kind == "live" else teacher.model).frozen(copy=moving)
+        self._teacher_head = teacher.head(self._head, moves=args.steps_per_buffer > 1)
         self._report(plan, batch)
         written = bool(args.credit_log_steps) and self.state.global_step % args.credit_log_steps == 0
         if args.level == "token" or written:
@@ -201,16 +199,14 @@ class CreditTrainer(_trl.GRPOTrainer):
 
     def _add_views(self, output: dict[str, Any], plan: Plan) -> None:
         """Score what the teachers read: hidden states at the response, (B, T, D), and (B, C, T, D) under each x'."""
-        assert self.teacher is not None
-        model = self.model if self.teacher.kind == "live" else self.teacher.model
         device = output["completion_ids"].device
         output["has_teacher"] = torch.tensor([any(z) for z in plan.contexts], device=device)
-        output["teacher_hidden"] = self._hidden(model, plan.own, output)
+        output["teacher_hidden"] = self._taught(plan.own, output)
         if plan.negatives is not None:
             output["contrast_available"] = (plan.negatives >= 0).to(device)
-            output["contrast_hidden"] = torch.stack([self._hidden(model, v, output) for v in plan.contrast], dim=1)
+            output["contrast_hidden"] = torch.stack([self._taught(v, output) for v in plan.contrast], dim=1)
         if plan.nofeedback:
-            output["nofeedback_hidden"] = torch.stack([self._hidden(model, v, output) for v in plan.nofeedback], dim=1)
+            output["nofeedback_hidden"] = torch.stack([self._taught(v, output) for v in plan.nofeedback], dim=1)
 
     def _gather(self, graded: Graded) -> Batch:
         texts = [transcript(c) for c in graded.completions]
@@ -256,6 +252,10 @@ class CreditTrainer(_trl.GRPOTrainer):
             self.args.per_device_train_batch_size,
             lambda: self.accelerator.autocast(),
         )
+
+    def _taught(self, prompt_ids: list[list[int]], output: dict[str, Any]) -> Tensor:
+        assert self.teacher is not None
+        return self.teacher.hidden(self.model, lambda model: self._hidden(model, prompt_ids, output))
 
     def _head(self, model: Any) -> Head:
         return head_of(model, self.temperature, self.args.cast_lm_head_to_fp32)

@@ -42,4 +42,7 @@ def teacher_of(run: Path, student: Any) -> tuple[Any, str]:
         return None, "the student teaches itself (live teacher)"
     teacher = copy.deepcopy(student)
     teacher.load_state_dict(weights, strict=False)  # tied heads are stored once
-    return teacher, f"teacher weights of {checkpoints[-1].name}"
+    said = f"teacher weights of {checkpoints[-1].name}"
+    if settings_of(run).get("teacher") == "trust_region":
+        said += "; the student's share in the logits (trust region) is left out"
+    return teacher, said
