@@ -50,7 +50,8 @@ def test_every_logged_metric_has_a_row(tmp_path):
     documented = set(re.findall(r"`([\w/<>]+)`", (DOCS / "metrics.md").read_text()))
     logged = set()
     model = str(save_model("qwen3", tmp_path / "model"))  # a path: the reference model is loaded again from it
-    for options in ({"credit_log_steps": 1, "beta": 0.1}, {"level": "token"}, {"method": "grpo"}, {"lam": 0.0}):
+    others = [{"level": "token"}, {"method": "grpo"}, {"lam": 0.0}, {"method": "srpo"}]
+    for options in ({"credit_log_steps": 1, "beta": 0.1}, *others):
         trainer = make_trainer(tmp_path / "out", model=model, max_steps=1, **options)
         fit(trainer)
         logged |= {name for log in trainer.state.log_history if "loss" in log for name in log}

@@ -9,10 +9,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from credit import CreditTrainer
 from credit.methods import METHODS, Scored, get_method
 from credit.presets import PRESETS, preset_fields
-from local_models import fit, make_config, make_model, make_trainer
-from test_trainer import brute_force_logps, record_plans
+from credit.tasks.rows import RowsTask, load_rows
+from local_models import fit, make_config, make_dataset, make_model, make_tokenizer, make_trainer, reward, write_rows
+from test_trainer import brute_force_logps, first_batch, record_plans
 
 B, T, C = 4, 5, 3
 OPTIONS = {
@@ -178,6 +180,14 @@ def test_demonstrations_are_what_the_teacher_is_shown(tmp_path, name):
 def test_dr_grpo_is_two_options_of_trl(tmp_path):
     config = make_config(tmp_path, **preset_fields("dr-grpo"))
     assert (config.method, config.loss_type, config.scale_rewards) == ("grpo", "dr_grpo", "none")
+    trainer = make_trainer(tmp_path, **preset_fields("dr-grpo"))
+    inputs = first_batch(trainer)
+    loss = trainer._compute_loss(trainer.model, inputs).item()
+    lengths, A = inputs["completion_mask"].sum(1), inputs["advantages"]
+    assert set(A.abs().tolist()) <= {0, 0.25, 0.5, 0.75}  # r - mean of four 0 or 1 rewards, no deviation
+    assert A.any()
+    # The ratio is 1 at the first step; answers are not divided by their own length.
+    assert loss == pytest.approx(-(A * lengths).sum().item() / (len(A) * config.max_completion_length), rel=1e-5)
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
@@ -222,6 +232,56 @@ def test_refusals(tmp_path, options, said):
 def test_a_column_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(ValueError, match="demonstration_column='nowhere' is no column of the training set"):
         make_trainer(tmp_path, **preset_fields("opsd"), demonstration_column="nowhere")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [([3] * 40, "holds a int in row 1"), ([""] * 40, "holds no text in any row")],
+    ids=["number", "empty"],
+)
+def test_a_column_of_no_solutions_is_refused(tmp_path, values, said):
+    data = make_dataset().add_column("shown", values)
+    args = make_config(tmp_path, **preset_fields("opsd"), demonstration_column="shown")
+    with pytest.raises(ValueError, match=said):
+        CreditTrainer(make_model("qwen3"), reward, args, train_dataset=data, processing_class=make_tokenizer())
+
+
+def test_rows_of_ones_own_keep_their_demonstration(tmp_path):
+    rows = [{"prompt": f"w{i}", "answer": f"w{i}", **({"demonstration": f"so w{i}"} if i else {})} for i in range(2)]
+    task = RowsTask(str(write_rows(tmp_path / "r.jsonl", rows)), eval_dataset=str(write_rows(tmp_path / "e.jsonl")))
+    assert [row["demonstration"] for row in task.rows("train")] == [None, "so w1"]
+    assert "demonstration" not in RowsTask(str(tmp_path / "e.jsonl")).rows("train")[0]
+    with pytest.raises(ValueError, match=r"row 1: field 'demonstration' is not text"):
+        load_rows(str(write_rows(tmp_path / "r.jsonl", [{**rows[0], "demonstration": 3}])), "train")
+
+
+IDLE = {
+    "rlsd": {"rlsd_weight": 0.0},
+    "antisd": {"antisd_gate": 99.0},
+    "srpo": {"success_threshold": -1.0, "feedback_when": "always"},
+}
+
+
+@pytest.mark.parametrize("name", IDLE)
+def test_a_teacher_without_any_say_is_named_and_one_with_a_say_is_not(tmp_path, name, caplog):
+    idle, heard = "the teacher had no say in any token", []
+    for options in (IDLE[name], {}):
+        trainer = make_trainer(tmp_path, **{**preset_fields(name), **options}, idle_warning_steps=2)
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            fit(trainer)
+        shares = [log["credit/by_teacher"] for log in trainer.state.log_history if "loss" in log]
+        heard.append((idle in caplog.text, set(shares) == {0.0}))
+        assert all(0 <= share <= 1 for share in shares)
+    assert heard == [(True, True), (False, False)]
+
+
+def test_the_share_of_the_teacher_is_that_of_the_tokens_it_moved(tmp_path):
+    trainer = make_trainer(tmp_path, **preset_fields("rlsd"))
+    _, completions, group, output, _ = captured(trainer)
+    moved = sum((output["advantages"][i, : len(ids)] != group[i]).sum().item() for i, ids in enumerate(completions))
+    assert trainer._metrics["train"]["credit/by_teacher"] == [pytest.approx(moved / sum(map(len, completions)))]
+    assert moved > 10
 
 
 def test_a_contrast_of_answers_that_never_finds_one_says_so(tmp_path, caplog):

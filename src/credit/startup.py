@@ -49,8 +49,8 @@ def refuse_unsupported(trainer: Any, student: Any) -> None:
             "router_aux_loss_coef=0, or level='token'.",
         ),
         (
-            args.demonstration_column is not None and not _has_column(trainer.train_dataset, args.demonstration_column),
-            f"demonstration_column={args.demonstration_column!r} is no column of the training set.",
+            (wrong := _bad_demonstrations(trainer.train_dataset, args.demonstration_column)) is not None,
+            f"demonstration_column={args.demonstration_column!r} {wrong}",
         ),
         (
             few is not None,
@@ -63,9 +63,21 @@ def refuse_unsupported(trainer: Any, student: Any) -> None:
             raise ValueError(reason)
 
 
-def _has_column(dataset: Any, name: str) -> bool:
+def _bad_demonstrations(dataset: Any, name: str | None) -> str | None:
+    """Say what is wrong with the column of right solutions; None when nothing is, or nothing can be known."""
     known = getattr(dataset, "column_names", None)
-    return known is None or name in known
+    if name is None or known is None:
+        return None
+    if name not in known:
+        return (
+            f"is no column of the training set. Use one of {', '.join(known)}, or write `demonstration` in your rows."
+        )
+    if not hasattr(dataset, "__len__"):
+        return None
+    for number, shown in enumerate(dataset[name], start=1):
+        if shown is not None and not isinstance(shown, str):
+            return f"holds a {type(shown).__name__} in row {number}. Write right solutions as text."
+    return None if any(dataset[name]) else "holds no text in any row, so no answer would have a teacher."
 
 
 def _too_few_prompts(trainer: Any) -> int | None:

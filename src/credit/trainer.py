@@ -32,7 +32,7 @@ from credit import _trl
 from credit.config import CreditConfig
 from credit.context import DEFAULT_TEMPLATE, TeacherTemplate, strip_thinking, transcript
 from credit.feedback import AsyncFeedbackReward, FeedbackReward, Graded, environment_feedback, merge_feedback
-from credit.health import COUNTED, IdleWatch, counts
+from credit.health import COUNTED, IdleWatch, by_teacher, counts
 from credit.kernel import Views, vocabulary_loss
 from credit.methods import get_method
 from credit.phases import StepClock
@@ -186,10 +186,15 @@ class CreditTrainer(_trl.GRPOTrainer):
         everywhere: Any = self.accelerator.gather((active & output["distilled"].unsqueeze(1)).sum())
         output["num_credit_tokens"] = everywhere.sum()
         self._teacher_head = teacher.head(self._head, moves=args.steps_per_buffer > 1)
-        self._report(plan, batch)
+        shares = self._shares(plan, batch)
+        group_B1 = output["advantages"].unsqueeze(1)
         written = bool(args.credit_log_steps) and self.state.global_step % args.credit_log_steps == 0
         if args.level == "token" or written:
             score_tokens(self, output, plan, batch, rows, active, written)
+        heard_BT = by_teacher(self.method, group_B1, output, active)
+        if heard_BT is not None:
+            shares["by_teacher"] = self._log_mean("credit/by_teacher", heard_BT.float(), self._response_mask(output))
+        self._watch.look(shares, batch, args.feedback_when != "never")
 
     def _demonstrated(self, graded: Graded) -> list[tuple[str | None, str | None]]:
         """Return z from the data: a right solution, and feedback if that is wanted beside one."""
@@ -349,12 +354,13 @@ class CreditTrainer(_trl.GRPOTrainer):
     def _global_mean(self, values: Tensor, where: Tensor) -> Tensor:
         return self._global_ratio(values[where].sum(), where.sum())
 
-    def _log_mean(self, name: str, values: Tensor, where: Tensor) -> None:
+    def _log_mean(self, name: str, values: Tensor, where: Tensor) -> float:
         """Mean over `where` on all ranks; NaN, which TRL leaves out of its averages, when there is nothing."""
         self._metrics["train"][name].append(self._global_mean(values, where).item())
+        return self._metrics["train"][name][-1]
 
-    def _report(self, plan: Plan, batch: Batch) -> None:
-        """Log the shares of rollouts that lack something, and warn when one has been missing for long."""
+    def _shares(self, plan: Plan, batch: Batch) -> dict[str, float]:
+        """Log and return the shares of rollouts that lack something."""
         total: Any = self.accelerator.reduce(counts(plan).to(self.accelerator.device), reduction="sum")
         shares: dict[str, float] = dict(zip(COUNTED, (total / len(batch.prompts)).tolist(), strict=True))
         if plan.negatives is None:
@@ -362,7 +368,7 @@ class CreditTrainer(_trl.GRPOTrainer):
         shares["success"] = sum(batch.succeeded) / len(batch.prompts)
         for name, share in shares.items():
             self._metrics["train"][f"credit/{name}"].append(share)
-        self._watch.look(shares, batch, self.args.feedback_when != "never")
+        return shares
 
     def _warn(self, text: str) -> None:
         logger.warning(text)

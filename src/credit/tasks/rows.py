@@ -1,6 +1,7 @@
 """People's own rows: JSON Lines or Parquet files, or a hub data set, with `prompt` and `answer`.
 
-`prompt` is text or a message list; an optional `system` text is put in front. Every bad row is named by file, row
+`prompt` is text or a message list; an optional `system` text is put in front; an optional `demonstration`, a right
+solution written out, is kept for methods that show one. Every bad row is named by file, row
 (counted from 1) and field.
 """
 
@@ -35,7 +36,7 @@ class RowsTask:
         reader = Reader(skip_bad_rows)
         check = _checked_choice if grader == "choice" else _checked
         test = reader.load(eval_dataset, "test", check) if eval_dataset else None
-        self._splits = splits(reader.load(dataset, "train", check), test)
+        self._splits = splits(_aligned(reader.load(dataset, "train", check)), test)
         self.bad_rows = reader.bad_rows
 
     def rows(self, split: str, limit: int | None = None) -> list[Row]:
@@ -63,8 +64,19 @@ def _checked(raw: dict[str, Any], where: str) -> Row:
         answer = str(answer)
     if not isinstance(answer, str) or not answer.strip():
         raise ValueError(f"{where}: field 'answer' is empty or not text. Write the expected answer as a string.")
-    return {"prompt": prompt, "answer": answer, "family": str(raw.get("family") or "all"),
-            "id": where.rpartition(" ")[2]}  # fmt: skip
+    row = {"prompt": prompt, "answer": answer, "family": str(raw.get("family") or "all"),
+           "id": where.rpartition(" ")[2]}  # fmt: skip
+    shown = raw.get("demonstration")
+    if shown is not None and not isinstance(shown, str):
+        raise ValueError(f"{where}: field 'demonstration' is not text. Write a right solution as a string, or drop it.")
+    return row if shown is None else {**row, "demonstration": shown}
+
+
+def _aligned(rows: list[Row]) -> list[Row]:
+    """Give every row the optional field if any has it: a data set takes its columns from the first row."""
+    if not any("demonstration" in row for row in rows):
+        return rows
+    return [{"demonstration": None, **row} for row in rows]
 
 
 def _checked_choice(raw: dict[str, Any], where: str) -> Row:
