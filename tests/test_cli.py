@@ -163,6 +163,22 @@ def test_resume_recalls_the_command_that_started_the_run(place, capsys):
     assert main(["train", "--resume", "--output_dir", str(place / "recalled")]) == 0
     assert metrics(place / "recalled") == expected
     assert "holds no run to resume" in complaint(capsys, "train", "--resume", "--output_dir", str(place / "never"))
+    capsys.readouterr()
+    assert main(["train", "--resume", "--output_dir", str(place / "recalled"), "--lam", "0.7"]) == 2
+    assert "with other options (lam: 0.3 -> 0.7)" in capsys.readouterr().err
+
+
+def test_slips_that_look_right_are_explained(place, tmp_path, capsys):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"prompt": f"p{i}", "answer": "a"}) + "\n" for i in range(10)))
+    assert main(["eval", "--eval_dataset", str(rows)]) == 2
+    assert "eval_dataset is idle without dataset: task 'tiny' has its own rows" in capsys.readouterr().err
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("a: 1\n")
+    assert main(["eval", "--model", str(tmp_path / "run")]) == 2
+    assert f"is the folder of a run. Its trained model is {tmp_path / 'run' / 'model'}" in capsys.readouterr().err
+    assert main(["eval", "--dataset", str(rows), "--eval_samples", "1", "--max_new_tokens", "4"]) == 0
+    assert "1 rows: the tenth of" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

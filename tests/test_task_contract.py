@@ -304,3 +304,21 @@ def test_tasks_of_ones_own_are_checked(folder, capsys, name, said):
         (folder / "mine" / f"{file}.py").write_text(text)
     assert said in complaint(capsys, "tasks", "validate", name)
     assert get_task("mine.own:Good", anything=1).options == {"anything": 1}
+
+
+def test_a_right_answer_that_cannot_be_had_is_named():
+    class Raising:
+        name = "raising"
+
+        def rows(self, split, limit=None):
+            return [{"prompt": "a", "id": "one"}]
+
+        def grade(self, row, completion):
+            raise AssertionError
+
+        def gold(self, row):
+            return row["nothing"]
+
+    task = Raising()
+    found = validate(task, task.rows("train"))
+    assert found.failures == [("one", "its right answer could not be had: it raised KeyError: 'nothing'")]

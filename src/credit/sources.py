@@ -47,6 +47,11 @@ def load_task(options: SourceOptions) -> Any:
     extra = json_option("task_options", options.task_options)
     skip: dict[str, Any] = {"skip_bad_rows": True} if options.skip_bad_rows else {}
     if not options.dataset:
+        if options.eval_dataset:
+            raise ValueError(
+                f"eval_dataset is idle without dataset: task {options.task!r} has its own rows. To evaluate on "
+                f"{options.eval_dataset} alone, name it in both --dataset and --eval_dataset."
+            )
         if skip and "skip_bad_rows" not in inspect.signature(find_task(options.task)).parameters:
             raise ValueError(f"skip_bad_rows is idle: task {options.task!r} reads no rows that can be bad. Drop it.")
         return get_task(options.task, **extra, **skip)
@@ -105,6 +110,9 @@ def model_path(name: str) -> str:
         from credit.tiny import BASE_PATH
 
         return str(BASE_PATH)
+    folder = Path(name).expanduser()
+    if (folder / "config.yaml").is_file() and not (folder / "config.json").is_file():
+        raise ValueError(f"{name} is the folder of a run. Its trained model is {folder / 'model'}.")
     looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
     if looks_like_path and not Path(name).expanduser().is_dir():
         raise ValueError(f"model folder {name} does not exist. Check --model.")

@@ -81,13 +81,14 @@ def source_of(argv: list[str]) -> SourceOptions:
 
 
 def recall(argv: list[str]) -> list[str]:
-    """Let `--resume --output_dir RUN` stand for the command that started RUN."""
+    """Let `--resume --output_dir RUN` stand for the command that started RUN; other flags are added to it."""
     folder, rest = take(argv, "--output_dir")
-    if rest != ["--resume"] or folder is None:
+    if "--resume" not in rest or "--config" in rest or folder is None:
         return argv
+    added = [flag for flag in rest if flag != "--resume"]
     record = Path(folder) / "run.json"
     if not record.is_file():
         raise UserError(f"{folder} holds no run to resume. Check --output_dir, or repeat the whole command.")
     command = shlex.split(json.loads(record.read_text(encoding="utf-8"))["command"])
     _, flags = take(command[2:], "--output_dir")  # the folder may have moved
-    return [*(f for f in flags if f not in ("--resume", "--overwrite")), "--output_dir", folder, "--resume"]
+    return [*(f for f in flags if f not in ("--resume", "--overwrite")), *added, "--output_dir", folder, "--resume"]

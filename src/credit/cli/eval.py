@@ -64,6 +64,11 @@ def main(argv: list[str]) -> int:
         task = load_task(options)
         show_bad_rows(bad_rows(task))
         rows = rows_of(task, options.split, options.eval_limit)
+        if options.dataset and not options.eval_dataset and options.split == "test":
+            print(
+                f"{len(rows)} rows: the tenth of {options.dataset} that training would hold out. "
+                f"For all of them add --eval_dataset {options.dataset}."
+            )
         how = EvalOptions(
             samples=options.eval_samples,
             temperature=options.eval_temperature,

@@ -73,11 +73,18 @@ def validate(task: Task, rows: Sequence[Row]) -> Validation:
     conversations = has_environment(task)
     result, gold = Validation(rows=len(rows)), getattr(task, "gold_calls" if conversations else "gold", None)
     for number, row in enumerate(rows, start=1):
-        answer = gold(row) if gold is not None else None
+        name = str(row.get("id") or f"row {number}")
+        try:
+            answer = gold(row) if gold is not None else None
+        except Exception as error:  # a task of people's own may raise anything
+            result.failures.append(
+                (name, f"its right answer could not be had: it raised {type(error).__name__}: {error}")
+            )
+            continue
         if answer is None:
             result.without_gold += 1
         elif why := (play if conversations else _why_not)(task, row, answer):
-            result.failures.append((str(row.get("id") or f"row {number}"), why))
+            result.failures.append((name, why))
         else:
             result.passed += 1
     return result

@@ -24,6 +24,6 @@ function drawLegend(target, quantity, response) {
   parts.push(swatch("gap", "no value"));
   if (response && response.own < response.T) parts.push(swatch("tool", "what a tool answered"));
   if (page.marked) parts.push(element("span", {}, element("span", { class: "marked" }, element("span", { class: "bearing" }, "carries the answer")), " · ",
-    element("span", { class: "marked" }, element("span", { class: "error" }, "first wrong token"))));
+    element("span", { class: "marked" }, element("span", { class: "error" }, "first wrong token")), ", where the task can tell"));
   target.replaceChildren(...parts);
 }

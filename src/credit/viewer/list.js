@@ -98,7 +98,11 @@ function fillFilters() {
   fill("kind", Object.keys(KINDS).map((name) => [name, name]));
   fill("family", [["", families.length ? "all" : "none recorded"], ...families.map((f) => [f, f])]);
   fill("file", [["", "all"], ...page.files.map((name, i) => [String(i), labelOf(page.responses.find((r) => r.file === i) || { file: i })])]);
-  ["sort", "kind", "family", "file"].forEach((id) => $(id).addEventListener("change", applyFilters));
+  ["kind", "family", "file"].forEach((id) => $(id).addEventListener("change", applyFilters));
+  $("sort").addEventListener("change", () => {
+    current = null; // a new order is read from its top
+    applyFilters();
+  });
   let waiting = null;
   $("search").addEventListener("input", () => {
     clearTimeout(waiting);

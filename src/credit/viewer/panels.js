@@ -89,7 +89,7 @@ function drawOverview() {
   parts.push(section("Most generic tokens", {}, element("p", { class: "soft" }, "Mean |S| at most log 2: likely, or unlikely, whatever the input. Most frequent first."), table(null, head, cut(page.tables.generic))));
   const per = ["pmi", "S_per_token", "G_per_token", "R_per_token", "credit_on_generic_tokens", "auroc_answer_S", "auroc_boilerplate_S"];
   const names = [...page.files, "all"];
-  if (page.steps.length > 2) parts.push(section("Step by step", { class: "whole" }, table("means over prompts with 95% bootstrap intervals",
+  if (page.steps.length > 2) parts.push(section("Step by step", { class: "whole" }, table("means over the prompts of the responses in these files, with 95% bootstrap intervals; metrics.jsonl has the whole batches",
     ["file", "responses", ...per.map((name) => name.replaceAll("_", " "))],
     page.steps.map((s, i) => [names[i], s.counts.responses, ...per.map((name) => estimate(s.summary[name], 2))]))));
   parts.push(section("All measures", { class: "whole" }, table(`${counts.responses} responses, ${measured} with credit, ${counts.tokens || 0} tokens of their own`, ["measure", "mean [95%]", "meaning"],
