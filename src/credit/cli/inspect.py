@@ -10,6 +10,7 @@ from typing import Any
 from credit.cli.configs import split_flags
 from credit.errors import UserError, explained
 from credit.sources import SourceOptions, load_task, option
+from credit.viewer import LIMIT, inspect
 
 
 @dataclass
@@ -17,7 +18,7 @@ class InspectArguments:
     """`credit inspect`."""
 
     out: str | None = option(None, "The page to write. Default: inspect.html in the run, or FILE.html beside a file.")
-    limit: int = option(2000, "Responses on the page: of every file the first ones, in equal shares.")
+    limit: int = option(LIMIT, "Responses on the page: of every file the first ones, in equal shares.")
     task: str | None = option(None, "Registered task that knows answer tokens. Default: the run's.")
     task_options: str | None = option(None, "Options of the task as JSON. Default: the run's.")
     open: bool = option(False, "Open the page in a browser.")
@@ -33,7 +34,6 @@ def main(argv: list[str]) -> int:
     from credit.cli.display import console, progress
     from credit.cli.parsing import Parser, parse
     from credit.diagnostics.run import is_run, settings_of
-    from credit.viewer import inspect
 
     argv = split_flags(argv)
     asked = not argv or "--help" in argv or "-h" in argv
