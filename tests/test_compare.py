@@ -117,6 +117,20 @@ def test_an_interrupted_study_goes_on_to_the_same_results(tmp_path, capsys):
     assert "cell final/base/ours/lr0.0005-seed1 was run with other options (max_steps: 12 -> 14)" in error
 
 
+def test_a_method_in_a_file_of_ones_own_is_compared(tmp_path, capsys, monkeypatch):
+    page = (Path(__file__).parents[1] / "docs" / "methods.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sharpen.py").write_text(page.split("```python\n")[1].split("```")[0])
+    mine = {"method": "sharpen:SHARPEN", "level": "token", "blend": "none"}
+    base = {**STUDY["base"], "max_steps": 1}
+    config = write(tmp_path, methods={"grpo": STUDY["methods"]["grpo"], "mine": mine}, base=base)
+    assert main(["compare", "--config", config, "--out", "out", "--jobs", "2"]) == 0
+    assert "mine" in capsys.readouterr().out
+    _, rows = read_results(tmp_path / "out")
+    assert {row["method"]: row["status"] for row in rows} == {"grpo": "complete", "mine": "complete"}
+    assert ">mine<" in (tmp_path / "out" / "report.html").read_text()
+
+
 def test_tuning_chooses_on_validation_rows_before_test_rows_are_opened(tmp_path, capsys):
     config = write(tmp_path, methods={"grpo": STUDY["methods"]["grpo"]}, learning_rates=[5e-4, 1e-3])
     out = tmp_path / "out"
