@@ -58,3 +58,13 @@ def test_every_logged_metric_has_a_row(tmp_path):
     logged = {re.sub(r"^rewards/\w+/", "rewards/<function>/", name) for name in logged}
     assert logged - documented == set()
     assert {name for name in documented if name.startswith("credit/") and "NNN" not in name} <= logged
+
+
+def test_the_results_page_is_what_the_committed_results_say():
+    made = runpy.run_path(str(DOCS / "results.py"))
+    studies = made["studies"]()
+    assert {folder.name for folder in studies} == {"embedded", "second-base"}
+    assert (DOCS / "results.md").read_text() == made["page"](studies), "run: python docs/results.py"
+    for name, text in made["drawings"](studies).items():
+        assert f"images/results/{name}" in (DOCS / "evidence.md").read_text()
+        assert len((DOCS / "images" / "results" / name).read_text()) == pytest.approx(len(text), rel=0.05)

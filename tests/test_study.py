@@ -201,7 +201,8 @@ value = {"n": 1, "mean": score, "low": 0, "high": 1}
 side = {"overall": value, "families": {"f": value, "g": value}}
 after = {"sampled": side, "greedy": side, "extras": {"reasoning_kept": 1.0, "boilerplate_leak": 0.25}}
 (out / "eval.json").write_text(json.dumps({"settings": {"prompts": 4}, "after": after}))
-lines = [{"step": s, "reward": 0.8, "entropy": 1.0, "completions/mean_length": 9.0} for s in range(1, 11)]
+reward = 0.8 if options.get("gain") else 0.7
+lines = [{"step": s, "reward": reward, "entropy": 1.0, "completions/mean_length": 9.0} for s in range(1, 11)]
 (out / "metrics.jsonl").write_text("".join(json.dumps(line) + "\\n" for line in lines))
 record("complete")
 """
@@ -316,7 +317,8 @@ def test_results_and_summary_of_a_study(done):
     (less,) = summaries(about, rows, "ablations")
     assert less.compared.with_ == "ours"
     assert less.compared.difference["mean"] == pytest.approx(-0.1)
-    assert found["ours"].rollouts == 40.0
+    assert (found["ours"].rollouts, found["grpo"].reached) == (40.0, 0)
+    assert found["ours"].compared.saved["mean"] == 40.0  # the reference drew 80 and never got there
     assert found["ours"].curve[-1] == pytest.approx((80.0, 0.8, 0.8, 0.8))
 
 

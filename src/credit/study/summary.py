@@ -23,13 +23,17 @@ MEANS = (
 class Compared:
     """One method beside another, over the seeds that both finished.
 
-    `difference` and `improvement` are None without shared seeds; `student` without two of them.
+    `difference` and `improvement` are None without shared seeds; `student` and `saved_student` without two of them.
+    `saved` is how many rollouts fewer it needed to the target accuracy; a run that never got there counts as if it had
+    with its last rollout, which understates the difference.
     """
 
     with_: str
-    difference: Interval | None
-    student: tuple[float, float] | None
-    improvement: Interval | None
+    difference: Interval | None = None
+    student: tuple[float, float] | None = None
+    improvement: Interval | None = None
+    saved: Interval | None = None
+    saved_student: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -132,15 +136,24 @@ def _compare(base: str, cells: Rows, others: Rows) -> Compared:
     ours, theirs = ({row["seed"]: row for row in _complete(side)} for side in (cells, others))
     shared = sorted(ours.keys() & theirs.keys())
     if not shared:
-        return Compared(base, None, None, None)
+        return Compared(base)
     pairs = [[side[seed]["accuracy_sampled"] for seed in shared] for side in (ours, theirs)]
     (table, names), (reference, known) = (_families([side[seed] for seed in shared]) for side in (ours, theirs))
+    needed = [[_needed(side[seed]) for seed in shared] for side in (theirs, ours)]
     return Compared(
         base,
         over_seeds(difference, *map(np.array, pairs)),
         student([a - b for a, b in zip(*pairs, strict=True)]),
         over_seeds(improvement, table, reference) if names and names == known else None,
+        over_seeds(difference, *map(np.array, needed)),
+        student([a - b for a, b in zip(*needed, strict=True)]),
     )
+
+
+def _needed(row: dict[str, Any]) -> float:
+    """Return the rollouts to the target, or all that were drawn where it was never reached."""
+    reached = row["rollouts_to_target"]
+    return reached if reached is not None else row["curve_step"][-1] * row["rollouts_per_step"]
 
 
 def _curve(complete: Rows) -> list[tuple[float, float, float | None, float | None]]:
