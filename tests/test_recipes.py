@@ -22,9 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 RECIPES = Path(__file__).parents[1] / "recipes"
 BENCHMARKS, SETTINGS = ("sciknoweval", "tooluse", "livecodebench"), ("paper", "sdpo", "grpo", "best")
 MODELS = ("Qwen/Qwen3-8B", "allenai/Olmo-3-7B-Instruct")
-TOOLS = (
-    'Name: Pond\nDocumentation:\nfindFrog: Find frogs.\nParameters: {"color": "string."}\nOutput: Frogs.\n\nQuestion: '
-)
+TOOLS = 'Name: Pond\nDocumentation:\nfindFrog: Find frogs.\nParameters: {"color": "string."}\n\nQuestion: '
 
 
 def science_row(i: int) -> dict:
