@@ -48,8 +48,9 @@ Generated from the option classes by `python docs/generate.py`; the classes are 
 *paper* means second-hand: an account of arXiv 2605.11613 by someone who read it. *ours* means no source fixes it.
 
 Values come from the class, then a `--config` file (a preset named inside it counts as its foundation), then a
-`--preset` typed by hand, then flags. Unknown keys are errors. Every option of TRL's `GRPOConfig` is accepted too and
-keeps its meaning, or is refused with the reason; `credit train --help-all` lists them.
+`--preset` typed by hand, then flags. In a file, `config: NAME`, or a list of names, puts other files below it: built-in
+ones, or paths seen from its folder ([recipes](../recipes/README.md)). Unknown keys are errors. Every option of TRL's
+`GRPOConfig` is accepted too and keeps its meaning, or is refused with the reason; `credit train --help-all` lists them.
 
 ## `CreditConfig`: the method
 

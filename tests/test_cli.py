@@ -231,7 +231,7 @@ def test_options_config_and_preset_are_checked(place, capsys):
     assert "lam" in complaint(capsys, *train(place, "x", config="type.yaml"))
     (place / "broken.yaml").write_text("lam: [\n")
     assert "broken.yaml is not valid YAML" in complaint(capsys, *train(place, "x", config="broken.yaml"))
-    assert "neither a file nor one of: quickstart" in complaint(capsys, "train", "--config", "nope")
+    assert "neither a file nor one of: best, quickstart" in complaint(capsys, "train", "--config", "nope")
     assert "Use one of paper-code, paper-science" in complaint(capsys, *train(place, "x", "--preset", "paper"))
     assert "--form: invalid choice: 'x'" in complaint(capsys, *train(place, "x", "--form", "x"))
     assert not (place / "x").exists()

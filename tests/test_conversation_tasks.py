@@ -128,7 +128,7 @@ class NoAnswers(Look):
 class Unread(Look):
     def prepare(self, tokenizer): tokenizer.chat_template = TOOL_TEMPLATE
 class Texts(Look):
-    def rows(self, split, limit=None): return [{"prompt": "w1"}]
+    def rows(self, split, limit=None): return [{"prompt": f"w{i}"} for i in range(8)]
 class Both(Look):
     def grade(self, row, completion): return 1.0
 class Instance(Look):

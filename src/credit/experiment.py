@@ -19,7 +19,7 @@ from credit.context import completion_text
 from credit.errors import explained
 from credit.phases import Phases
 from credit.rundir import RunDir
-from credit.sources import SourceOptions, bad_rows, fit_prompts, load_model, load_task, option
+from credit.sources import SourceOptions, bad_rows, fit_prompts, load_model, load_task, model_path, option
 
 
 @dataclass
@@ -38,6 +38,10 @@ class RunOptions(SourceOptions):
     skip_eval_before: bool = option(False, "Evaluate after training only, as the runs of a study after its first do.")
     resume: bool = option(False, "Go on with the run in --output_dir, from its last complete checkpoint.")
     overwrite: bool = option(False, "Replace the run in --output_dir.")
+    dry_run: bool = option(
+        False,
+        "Check options and rows, print the batch arithmetic, and stop: no weights are loaded, nothing is written.",
+    )
     torch_threads: int = option(
         0, "CPU threads of torch; 0 leaves torch's choice. One is fastest for models as small as the embedded one."
     )
@@ -45,7 +49,7 @@ class RunOptions(SourceOptions):
 
 
 # Options that say how a run is started, not what it computes.
-_LAUNCH = ("resume", "overwrite", "skip_eval_before")
+_LAUNCH = ("resume", "overwrite", "skip_eval_before", "dry_run")
 
 
 def _check_reporters(names: list[str]) -> None:
@@ -87,43 +91,54 @@ class Experiment:
         own = {k: v for k, v in asdict(self.options).items() if k not in _LAUNCH}
         return {**own, **_plain(self.args.to_dict())}
 
+    def check(self) -> None:
+        """Load the rows, and complain about all a user can mend that needs no model; writes nothing."""
+        import torch
+        from datasets import Dataset
+
+        from credit.sampling import EvalOptions
+        from credit.startup import refuse_data
+        from credit.tasks import rows_of
+        from credit.tasks.environments import has_environment
+
+        options = self.options
+        if options.torch_threads < 0:
+            raise ValueError(f"torch_threads={options.torch_threads} is negative. Use 0 for torch's own choice.")
+        if options.torch_threads:
+            torch.set_num_threads(options.torch_threads)
+        self.resolved = self.config()  # before anything touches the options
+        self.run.check(self.resolved, options.resume, options.overwrite)
+        if self.args.world_size > 1:
+            raise ValueError(
+                "credit train runs in one process for now. For several, use CreditTrainer in a script of your own."
+            )
+        if self.args.resume_from_checkpoint:
+            raise ValueError("resume_from_checkpoint is not used by credit train. Use --resume.")
+        _check_reporters(self.args.report_to)
+        self.task = load_task(options)
+        self.test_rows = [] if options.skip_eval else rows_of(self.task, options.eval_split, options.eval_limit)
+        self.train_rows = rows_of(self.task, "train", options.train_limit)
+        refuse_data(self.args, Dataset.from_list(self.train_rows), has_environment(self.task))
+        self.eval_options = EvalOptions(
+            samples=options.eval_samples,
+            temperature=options.eval_temperature,
+            top_p=options.eval_top_p,
+            max_new_tokens=self.args.max_completion_length,
+            seed=self.args.seed,
+            max_tool_calling_iterations=self.args.max_tool_calling_iterations,
+        )
+        model_path(options.model)
+
     def prepare(self) -> None:
         """Load everything and claim the folder; complain about all a user can mend before any training."""
-        import torch
-
         from credit import fingerprints
         from credit.evaluate import equip
-        from credit.sampling import EvalOptions
-        from credit.tasks import rows_of
 
         with self.phases("setup"), explained():
-            options = self.options
-            if options.torch_threads < 0:
-                raise ValueError(f"torch_threads={options.torch_threads} is negative. Use 0 for torch's own choice.")
-            if options.torch_threads:
-                torch.set_num_threads(options.torch_threads)
-            config = self.config()  # before anything touches the options
-            self.run.check(config, options.resume, options.overwrite)
-            if self.args.world_size > 1:
-                raise ValueError(
-                    "credit train runs in one process for now. For several, use CreditTrainer in a script of your own."
-                )
-            if self.args.resume_from_checkpoint:
-                raise ValueError("resume_from_checkpoint is not used by credit train. Use --resume.")
-            _check_reporters(self.args.report_to)
-            self.task = load_task(options)
-            self.test_rows = [] if options.skip_eval else rows_of(self.task, options.eval_split, options.eval_limit)
-            rows = rows_of(self.task, "train", options.train_limit)
+            self.check()
+            options, rows = self.options, self.train_rows
             self.model, self.tokenizer = load_model(options.model, **(self.args.model_init_kwargs or {}))
             self.template_options = dict(self.args.chat_template_kwargs or {})
-            self.eval_options = EvalOptions(
-                samples=options.eval_samples,
-                temperature=options.eval_temperature,
-                top_p=options.eval_top_p,
-                max_new_tokens=self.args.max_completion_length,
-                seed=self.args.seed,
-                max_tool_calling_iterations=self.args.max_tool_calling_iterations,
-            )
             equip(self.task, self.tokenizer, rows + self.test_rows, self.args.max_tool_calling_iterations)
             existed = self.run.path.exists()
             try:
@@ -132,7 +147,7 @@ class Experiment:
                 if not existed and self.run.path.is_dir() and not any(self.run.path.iterdir()):
                     self.run.path.rmdir()  # the trainer makes its folder before it looks at its options
                 raise
-            self.checkpoint = self.run.take(config, options.resume)
+            self.checkpoint = self.run.take(self.resolved, options.resume)
             self.fingerprints = {
                 "model": fingerprints.of_model(self.model),
                 "train_rows": fingerprints.of_rows(rows),

@@ -11,29 +11,15 @@ from credit.contrast import prompt_key
 
 
 def refuse_unsupported(trainer: Any, student: Any) -> None:
-    """Raise ValueError with reason and fix when model, data and options of a `CreditTrainer` do not fit together."""
+    """Raise ValueError with reason and fix when model and options of a `CreditTrainer` do not fit together."""
     args = trainer.args
-    vocabulary = student.get_output_embeddings().weight.shape[0]
-    dropout = any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in student.modules())
-    dropout = dropout or getattr(student.config.get_text_config(), "attention_dropout", 0.0) > 0
     adapter = is_peft_model(trainer.accelerator.unwrap_model(trainer.model))
-    few = _too_few_prompts(trainer)
     rules = [
         (trainer._is_vlm, "vision-language models are not supported yet. Use a text-only causal LM."),
-        (
-            args.support_size > vocabulary,
-            f"support_size={args.support_size} is larger than the vocabulary ({vocabulary}). Lower it, or use 0 for "
-            "the full vocabulary.",
-        ),
         (
             len(trainer.environment_factories or {}) > 1,
             "several environments in one run are not supported yet: a view would be rendered with the tools of another "
             "rollout's environment. Use one environment class that looks at the row in `reset`.",
-        ),
-        (
-            dropout,
-            "the model has dropout, and teachers score while it trains. Set disable_dropout=True, and "
-            "attention_dropout=0 in model_init_kwargs.",
         ),
         (
             adapter and args.teacher != "live",
@@ -48,16 +34,61 @@ def refuse_unsupported(trainer: Any, student: Any) -> None:
             "the load-balancing loss of mixture-of-experts models is not carried at level='vocabulary' yet. Set "
             "router_aux_loss_coef=0, or level='token'.",
         ),
+    ]
+    _raise_first(rules)
+    refuse_model(args, student)
+
+
+def refuse_model(args: Any, student: Any) -> None:
+    """Raise ValueError when a model's shape does not fit the options of a method with a teacher; reads no weights."""
+    vocabulary = student.get_output_embeddings().weight.shape[0]
+    dropout = not args.disable_dropout and any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in student.modules())
+    dropout = dropout or getattr(student.config.get_text_config(), "attention_dropout", 0.0) > 0
+    rules = [
         (
-            (wrong := _bad_demonstrations(trainer.train_dataset, args.demonstration_column)) is not None,
-            f"demonstration_column={args.demonstration_column!r} {wrong}",
+            args.support_size > vocabulary,
+            f"support_size={args.support_size} is larger than the vocabulary ({vocabulary}). Lower it, or use 0 for "
+            "the full vocabulary.",
         ),
+        (
+            dropout,
+            "the model has dropout, and teachers score while it trains. Set disable_dropout=True, and "
+            "attention_dropout=0 in model_init_kwargs.",
+        ),
+    ]
+    _raise_first(rules)
+
+
+def refuse_data(args: Any, dataset: Any, has_environment: bool) -> None:
+    """Raise ValueError when training rows and options do not fit together; needs no model.
+
+    Args:
+        args: a `CreditConfig`.
+        dataset: the training set.
+        has_environment: whether prompts may change when a conversation starts.
+    """
+    wrong = _bad_demonstrations(dataset, args.demonstration_column)
+    few = None if has_environment else _too_few_prompts(args, dataset)
+    in_batch = args.generation_batch_size // args.num_generations
+    rows = len(dataset) if hasattr(dataset, "__len__") else None
+    rules = [
+        (wrong is not None, f"demonstration_column={args.demonstration_column!r} {wrong}"),
         (
             few is not None,
             f"num_negatives={args.num_negatives} needs at least {args.num_negatives + 1} different prompts, but the "
             f"training set holds {few}. Add prompts, lower num_negatives, or set lam=0.",
         ),
+        (
+            rows is not None and rows < in_batch,
+            f"a generation batch takes {in_batch} prompts, but the training set holds {rows} rows, so no batch is ever "
+            "full and nothing would be trained. Add rows, or lower generation_batch_size (or "
+            "gradient_accumulation_steps, or per_device_train_batch_size).",
+        ),
     ]
+    _raise_first(rules)
+
+
+def _raise_first(rules: list[tuple[bool, str]]) -> None:
     for broken, reason in rules:
         if broken:
             raise ValueError(reason)
@@ -80,15 +111,13 @@ def _bad_demonstrations(dataset: Any, name: str | None) -> str | None:
     return None if any(dataset[name]) else "holds no text in any row, so no answer would have a teacher."
 
 
-def _too_few_prompts(trainer: Any) -> int | None:
+def _too_few_prompts(args: Any, dataset: Any) -> int | None:
     """Number of different training prompts when it is too small for C, else None."""
-    dataset = trainer.train_dataset
-    unknown = trainer.environment_factories is not None or not hasattr(dataset, "__len__")
-    if trainer.args.effective_lam == 0 or unknown:
+    if args.effective_lam == 0 or not hasattr(dataset, "__len__"):
         return None
     seen: set[str] = set()
     for prompt in dataset["prompt"]:
         seen.add(prompt_key(prompt))
-        if len(seen) > trainer.args.num_negatives:
+        if len(seen) > args.num_negatives:
             return None
     return len(seen)

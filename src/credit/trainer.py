@@ -38,7 +38,7 @@ from credit.methods import get_method
 from credit.phases import StepClock
 from credit.rundir import COMPLETE
 from credit.scoring import Head, check_head, head_of, response_hidden, with_response_head
-from credit.startup import refuse_unsupported
+from credit.startup import refuse_data, refuse_unsupported
 from credit.teacher import Teacher
 from credit.token_level import score_tokens
 from credit.trainer_callbacks import SecondsOfStep, TeacherFollows
@@ -88,6 +88,7 @@ class CreditTrainer(_trl.GRPOTrainer):
         self.add_callback(SecondsOfStep(self._clock, lambda name, s: self._metrics["train"][name].append(s)))
         self.teacher: Teacher | None = None
         self._teacher_head: Head | None = None
+        refuse_data(args, self.train_dataset, self.environment_factories is not None)
         if not self.method.needs_teacher:
             return
         refuse_unsupported(self, self._student)

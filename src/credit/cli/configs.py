@@ -55,17 +55,34 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_config(name: str) -> tuple[str, dict[str, Any]]:
-    """Read a YAML mapping from a built-in name or a path; return the file's name and its content."""
+    """Read options from a built-in name or a path, foundations included; return the file's name and the options."""
+    found = layers(name)
+    return found[-1][0], {key: value for _, content in found for key, value in content.items()}
+
+
+def layers(name: str, above: tuple[Path, ...] = ()) -> list[tuple[str, dict[str, Any]]]:
+    """Return the options of a YAML file with its foundations, lowest first: (name of the file, its own options).
+
+    `config: NAME`, or a list of names, puts other files below this one: built-in ones, or paths seen from its folder.
+    """
     path = builtin_configs().get(name, Path(name))
+    if above and name not in builtin_configs():
+        path = above[-1].parent / name
     if not path.is_file():
         raise UserError(f"config {name!r} is neither a file nor one of: {', '.join(sorted(builtin_configs()))}.")
+    if path.resolve() in above:
+        raise UserError(f"{path.name} is a foundation of itself. Remove `config` from one of: "
+                        f"{', '.join(p.name for p in above)}.")  # fmt: skip
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path.name} must hold a mapping of options, one `name: value` per line.")
-    return path.name, content
+    below = content.pop("config", None) or []
+    names = below if isinstance(below, list) else [below]
+    stack = (*above, path.resolve())
+    return [*(layer for other in names for layer in layers(str(other), stack)), (path.name, content)]
 
 
 def source_of(argv: list[str]) -> SourceOptions:

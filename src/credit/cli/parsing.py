@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from transformers import HfArgumentParser
 
-from credit.cli.configs import read_config, split_flags, take
+from credit.cli.configs import layers, split_flags, take
 from credit.errors import UserError
 
 
@@ -62,8 +62,9 @@ def _foundation(
 ) -> tuple[str, dict[str, Any], dict[str, str], list[str]]:
     """Return the config file's name, what it and the preset set, which of them did, and the flags."""
     config_name, flags = take(split_flags(argv), "--config")
-    file, config = read_config(config_name) if config_name else ("", {})
-    found = dict.fromkeys(map(str, config), f"config {file}")
+    stack = layers(config_name) if config_name else [("", {})]
+    file, config = stack[-1][0], {key: value for _, content in stack for key, value in content.items()}
+    found = {str(key): f"config {name}" for name, content in stack for key in content}
     named, _ = take(flags, "--preset") if presets is not None else (None, [])
     name = named or config.get("preset")
     if presets is None or name is None:

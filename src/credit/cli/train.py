@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from dataclasses import fields
 
 from credit.cli.configs import builtin_configs, recall, source_of, split_flags
-from credit.errors import explained
+from credit.errors import UserError, explained
 from credit.experiment import Experiment, RunOptions
 from credit.sources import go_offline_if_embedded
 
@@ -21,6 +22,16 @@ _COMMON = (
 
 def main(argv: list[str]) -> int:
     """Train, and evaluate before and after."""
+    try:
+        return _main(argv)
+    except UserError as error:
+        if not {"--dry_run", "--dry-run"} & set(argv):
+            raise
+        print(f"credit train: error: {error}", file=sys.stderr)
+        return 1
+
+
+def _main(argv: list[str]) -> int:
     argv = recall(split_flags(argv))
     go_offline_if_embedded(source_of(argv))  # before anything imports the hub client, which reads it once
     from transformers.utils import logging as hf_logging
@@ -34,6 +45,10 @@ def main(argv: list[str]) -> int:
     hf_logging.disable_progress_bar()  # one display of progress is enough
     command = ["train", *(a for a in argv if a != "--resume")]
     experiment = Experiment(options, args, command, progress, origins(argv, PRESETS))
+    if options.dry_run:
+        from credit.cli.dry_run import dry_run
+
+        return dry_run(experiment)
     experiment.prepare()
     announce(experiment)
     result = experiment.execute()
