@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from credit import CreditConfig, CreditTrainer, _trl
 from credit.rewards import FORMS
 from credit.teacher import Teacher
-from local_models import fit, history, make_dataset, make_model, make_tokenizer, make_trainer, reward
+from local_models import fit, history, make_config, make_dataset, make_model, make_tokenizer, make_trainer, reward
 
 FAMILIES = ["qwen3", "olmo3"]
 
@@ -373,10 +373,14 @@ REFUSED = {
 
 @pytest.mark.parametrize(("options", "reason"), REFUSED.values(), ids=REFUSED)
 def test_degenerate_settings_are_refused_with_the_reason(tmp_path, options, reason):
-    from local_models import make_config
-
     with pytest.raises(ValueError, match=reason):
         make_config(tmp_path, **options)
+
+
+def test_several_gpus_in_one_process_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(CreditConfig, "n_gpu", 2)
+    with pytest.raises(ValueError, match="sees 2 GPUs.*CUDA_VISIBLE_DEVICES=0"):
+        make_config(tmp_path)
 
 
 def test_settings_that_need_the_model_are_refused_too(tmp_path):
@@ -433,8 +437,6 @@ def test_a_moved_private_name_is_noticed(monkeypatch):
 
 def test_grpo_is_trl_untouched(tmp_path):
     from trl import GRPOTrainer
-
-    from local_models import make_config
 
     ours = make_trainer(tmp_path, method="grpo")
     theirs = GRPOTrainer(

@@ -224,6 +224,11 @@ class CreditConfig(GRPOConfig):
         if self.uses_teacher:
             self._refuse_changed_meanings()
         self._refuse_unresumable_saves()
+        if self.n_gpu > 1:
+            raise ValueError(
+                f"this process sees {self.n_gpu} GPUs, and would wrap the model in DataParallel, which hands every "
+                "method a part of the batch. Set CUDA_VISIBLE_DEVICES=0, or start one process per GPU."
+            )
 
     def _refuse_idle_combinations(self) -> None:
         assert self.generation_batch_size is not None

@@ -50,7 +50,8 @@ def main(argv: list[str]) -> int:
         cells = [cell for stage in options.stages for cell in study.cells(stage)]
         print(f"{len(cells)} cells, {jobs} at a time; {estimate(study, cells, out, jobs)}")
         return 0
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as by Ctrl-C
+    for number in (signal.SIGTERM, signal.SIGINT):  # both stop it, SIGINT also where a shell's `&` had it ignored
+        signal.signal(number, signal.default_int_handler)
     with claimed(out) as lock:
         (out / "study.yaml").write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
         failed = _run(study, planner, out, options.stages, jobs, options.keep, lock)
