@@ -379,7 +379,7 @@ def test_degenerate_settings_are_refused_with_the_reason(tmp_path, options, reas
 
 def test_several_gpus_in_one_process_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(CreditConfig, "n_gpu", 2)
-    with pytest.raises(ValueError, match="sees 2 GPUs.*CUDA_VISIBLE_DEVICES=0"):
+    with pytest.raises(ValueError, match="sees 2 GPUs"):
         make_config(tmp_path)
 
 

@@ -193,6 +193,12 @@ class CreditConfig(GRPOConfig):
         return self.rule.needs_teacher
 
     @property
+    def policy_gradient(self) -> bool:
+        """Whether a vocabulary-level loss is trained together with TRL's: GRPO, KL to a reference, or entropy."""
+        beside = self.blend == "loss" or self.rule.routes is not None
+        return beside or self.beta != 0 or self.entropy_coef != 0 or self.use_adaptive_entropy
+
+    @property
     def _saves(self) -> str:
         return str(getattr(self.save_strategy, "value", self.save_strategy))
 

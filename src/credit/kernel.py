@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -64,21 +65,29 @@ def vocabulary_loss(
     target: Target,
     options: LossOptions,
     teacher_entropy: bool = False,
+    policy_gradient: bool = True,
 ) -> dict[str, Tensor]:
     """Loss of N tokens against the contrastive teacher, and what the policy loss needs from the same projection.
 
+    Args:
+        teacher_entropy: also return the teacher's entropy.
+        policy_gradient: whether `logp` and `entropy` are trained as well. Without, and without `teacher_entropy`, a
+            renormalised support is projected at its K tokens only (`credit.sparse`), to the same numbers.
+
     Returns:
-        Per token, float32: `loss` and `logp` (with gradient), `entropy` (with gradient), `support_mass` (student
-        probability inside the support), `clamped` (share of support entries whose G met the floor). With
-        `teacher_entropy` also that, in nats.
+        Per token, float32: `loss` (with gradient), `logp` and `entropy` (with gradient if there is a policy gradient),
+        `support_mass` (student probability inside the support), `clamped` (share of support entries whose G met the
+        floor). With `teacher_entropy` also that, in nats.
     """
+    if options.support_size and options.tail == "renormalise" and not (policy_gradient or teacher_entropy):
+        return _sparse_loss(hidden_ND, labels_N, head, views, teacher_head, target, options)
 
     def chunk(h, labels, teacher, contrast, available, nofeedback):
         logp_V = head.logps(h)
         index_K = student_support(logp_V, options.support_size) if options.support_size else None
         with torch.no_grad():
             scores = _Contrast(
-                teacher, contrast, available, nofeedback, teacher_head, views.lam, options.contrast_floor
+                teacher, contrast, available, nofeedback, teacher_head.logps, views.lam, options.contrast_floor
             )
             logp_teacher_K, raw_K = restrict_target(
                 scores.teacher_V,
@@ -108,6 +117,42 @@ def vocabulary_loss(
     return in_chunks(chunk, options.chunk_tokens, hidden_ND, labels_N, *views.tensors())
 
 
+def _sparse_loss(
+    hidden_ND: Tensor, labels_N: Tensor, head: Head, views: Views, teacher_head: Head, target: Target,
+    options: LossOptions,
+) -> dict[str, Tensor]:  # fmt: skip
+    """`vocabulary_loss` of a renormalised support: one V-wide projection without gradient finds it, the rest is K."""
+
+    def look(h, labels):
+        logp_V = head.logps(h)
+        index_K = student_support(logp_V, options.support_size or logp_V.shape[-1])
+        return {
+            "index": index_K,
+            "logp": logp_V.gather(-1, labels[:, None]).squeeze(-1),
+            "entropy": entropy(logp_V),
+            "support_mass": logp_V.gather(-1, index_K).exp().sum(-1),
+        }
+
+    with torch.no_grad():
+        seen = in_chunks(look, options.chunk_tokens, hidden_ND, labels_N)
+        index_NK = seen.pop("index")
+
+        def project(h: Tensor) -> Tensor:
+            return teacher_head.logits_at(h, index_NK).log_softmax(-1)
+
+        scores = _Contrast(*views.tensors(), project, views.lam, options.contrast_floor)
+        raw_K = scores.apply(target)(scores.teacher_V, scores.contrast_CV, scores.nofeedback_CV)
+    loss = credit_divergence(
+        head.logits_at(hidden_ND, index_NK).log_softmax(-1),
+        scores.teacher_V,
+        raw_K,
+        options.divergence,
+        options.jsd_alpha,
+        options.jsd_lambda,
+    )
+    return {"loss": loss, **seen, "clamped": scores.clamped_share(None)}
+
+
 @torch.no_grad()
 def token_credit(
     hidden_ND: Tensor,
@@ -134,7 +179,9 @@ def token_credit(
 
     def chunk(h, labels, teacher, contrast, available, nofeedback):
         logp_V = head.logps(h)
-        scores = _Contrast(teacher, contrast, available, nofeedback, teacher_head, views.lam, options.contrast_floor)
+        scores = _Contrast(
+            teacher, contrast, available, nofeedback, teacher_head.logps, views.lam, options.contrast_floor
+        )
         raw_V = scores.apply(target)(scores.teacher_V, scores.contrast_CV, scores.nofeedback_CV)
         reward_V = raw_V - logp_V
         generic_V = scores.generic()
@@ -187,10 +234,16 @@ def entropy(logp_V: Tensor) -> Tensor:
 
 
 class _Contrast:
-    """Teacher log-probabilities of one chunk: own input (N, V) and unrelated inputs (C, N, V)."""
+    """Teacher log-probabilities of some tokens: own input (N, V) and unrelated inputs (C, N, V).
 
-    def __init__(self, teacher, contrast, available, nofeedback, head: Head, lam: float, floor: float | None):
-        self.teacher_V = head.logps(teacher)
+    `project` turns hidden states into them, over the vocabulary or over a support of it.
+    """
+
+    def __init__(
+        self, teacher: Any, contrast: Any, available: Any, nofeedback: Any, project: Callable[[Tensor], Tensor],
+        lam: float, floor: float | None,
+    ):  # fmt: skip
+        self.teacher_V = project(teacher)
         self.contrast_CV: Tensor | None = None
         self.nofeedback_CV: Tensor | None = None
         self.available_C1: Tensor | None = None
@@ -200,9 +253,9 @@ class _Contrast:
         self.below: Tensor | None = None  # where the G that was used met the floor
         if contrast is None:
             return
-        self.contrast_CV = torch.stack([head.logps(c) for c in contrast.unbind(1)])
+        self.contrast_CV = torch.stack([project(c) for c in contrast.unbind(1)])
         if nofeedback is not None:
-            self.nofeedback_CV = torch.stack([head.logps(c) for c in nofeedback.unbind(1)])
+            self.nofeedback_CV = torch.stack([project(c) for c in nofeedback.unbind(1)])
         self.available_C1 = available.T.unsqueeze(-1)
         has_negative = available.any(dim=1)
         self.has_negative = has_negative

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from credit.sparse import rows_at
+
 
 @dataclass(frozen=True)
 class Head:
@@ -48,10 +50,20 @@ class Head:
         # Autocast would turn a float32 projection back into half precision.
         exact = torch.autocast(hidden_ND.device.type, enabled=False) if self.float32 else nullcontext()
         with exact:
-            logits_NV = nn.functional.linear(hidden_ND.to(weight.dtype), weight, bias).float() * self.scale
+            logits_NV = nn.functional.linear(hidden_ND.to(weight.dtype), weight, bias)
+        return self._finished(logits_NV)
+
+    def logits_at(self, hidden_ND: Tensor, index_NK: Tensor) -> Tensor:
+        """Return (N, K) logits of the tokens in `index_NK`, float32, without a product over the vocabulary."""
+        dtype = torch.float32 if self.float32 else self.weight.dtype
+        logits_NK = rows_at(hidden_ND.to(dtype), self.weight, index_NK)
+        return self._finished(logits_NK if self.bias is None else logits_NK + self.bias.to(dtype)[index_NK])
+
+    def _finished(self, logits: Tensor) -> Tensor:
+        logits = logits.float() * self.scale
         if self.softcap is not None:
-            logits_NV = self.softcap * torch.tanh(logits_NV / self.softcap)
-        return logits_NV / self.temperature
+            logits = self.softcap * torch.tanh(logits / self.softcap)
+        return logits / self.temperature
 
     def logps(self, hidden_ND: Tensor) -> Tensor:
         """Return (N, V) log-probabilities in nats, float32."""
@@ -86,6 +98,12 @@ class LerpHead(Head):
         """Return (N, V) interpolated logits, float32."""
         reference_ND, student_ND = hidden_ND.chunk(2, dim=-1)
         return super().logits(reference_ND).lerp(self.student.logits(student_ND), self.share)
+
+    def logits_at(self, hidden_ND: Tensor, index_NK: Tensor) -> Tensor:
+        """Return (N, K) interpolated logits, float32."""
+        reference_ND, student_ND = hidden_ND.chunk(2, dim=-1)
+        reference_NK = super().logits_at(reference_ND, index_NK)
+        return reference_NK.lerp(self.student.logits_at(student_ND, index_NK), self.share)
 
 
 def head_of(model: nn.Module, temperature: float = 1.0, float32: bool = False) -> Head:

@@ -336,7 +336,7 @@ class CreditTrainer(_trl.GRPOTrainer):
         def lose(hidden_BTD: Tensor) -> dict[str, Tensor]:
             scores = vocabulary_loss(
                 hidden_BTD[where], labels_N, self._head(self._student), views, teacher_head, self._target,
-                self.args.loss_options(), self.method.needs_entropy,
+                self.args.loss_options(), self.method.needs_entropy, self.args.policy_gradient,
             )  # fmt: skip
             return {n: s.new_zeros(where.shape).masked_scatter(where, s) for n, s in scores.items()}
 
