@@ -16,6 +16,8 @@ from credit.divergences import credit_divergence, restrict, restrict_target, stu
 from credit.rewards import filtering_increment, generic_score
 from credit.scoring import Head, in_chunks
 
+_BUDGET = 2**24
+"""Logits held at once while a support is looked for (64 MiB), so that memory does not grow with V. Default: ours."""
 # (log p_T, G or None, G0 or None, lambda) -> log q before normalisation
 Target = Callable[[Tensor, Tensor | None, Tensor | None, Tensor | float], Tensor]
 
@@ -134,7 +136,8 @@ def _sparse_loss(
         }
 
     with torch.no_grad():
-        seen = in_chunks(look, options.chunk_tokens, hidden_ND, labels_N)
+        size = max(16, min(options.chunk_tokens, _BUDGET // head.weight.shape[0]))
+        seen = in_chunks(look, size, hidden_ND, labels_N)
         index_NK = seen.pop("index")
 
         def project(h: Tensor) -> Tensor:
