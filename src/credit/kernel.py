@@ -53,7 +53,7 @@ class Views:
     nofeedback_NCD: Tensor | None = None
     lam: float = 0.0
 
-    def tensors(self) -> tuple[Tensor | None, ...]:
+    def tensors(self) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
         """Return the fields that are cut into chunks of tokens, in order."""
         return self.teacher_ND, self.contrast_NCD, self.available_NC, self.nofeedback_NCD
 
@@ -143,7 +143,8 @@ def _sparse_loss(
         def project(h: Tensor) -> Tensor:
             return teacher_head.logits_at(h, index_NK).log_softmax(-1)
 
-        scores = _Contrast(*views.tensors(), project, views.lam, options.contrast_floor)
+        teacher, contrast, available, nofeedback = views.tensors()
+        scores = _Contrast(teacher, contrast, available, nofeedback, project, views.lam, options.contrast_floor)
         raw_K = scores.apply(target)(scores.teacher_V, scores.contrast_CV, scores.nofeedback_CV)
     loss = credit_divergence(
         head.logits_at(hidden_ND, index_NK).log_softmax(-1),
