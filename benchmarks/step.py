@@ -1,7 +1,7 @@
 """Seconds and peak memory of one training step: credit and sdpo beside TRL's GRPO and experimental SDPO.
 
-    python benchmarks/step.py                            # all sizes, three rounds: about half an hour on one core
-    python benchmarks/step.py --sizes small --rounds 1   # two minutes
+    python benchmarks/step.py                            # all sizes, three rounds; `large` takes most of the time
+    python benchmarks/step.py --sizes small --rounds 1   # a first look
     python benchmarks/step.py --json results.json
 
 Every variant runs in a process of its own (so that its peak is its own), one thread, float32, gradient checkpointing

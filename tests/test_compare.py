@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -89,12 +90,14 @@ def test_an_interrupted_study_goes_on_to_the_same_results(tmp_path, capsys):
 
     command = [sys.executable, "-m", "credit", "compare", "--config", config, "--out", str(cut), "--jobs", "2"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    # As after `&` in a shell, where SIGINT is ignored: the cells must hear it all the same.
+    deaf = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=deaf)
     while not list(cut.glob("cells/**/credit_complete.json")):
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    assert "the same command goes on" in process.communicate(timeout=60)[1]
+    assert "the same command goes on" in process.communicate(timeout=40)[1]
     assert process.returncode == 130
     assert "complete" not in {row["status"] for row in without_times(cut)}
 

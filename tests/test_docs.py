@@ -67,4 +67,16 @@ def test_the_results_page_is_what_the_committed_results_say():
     assert (DOCS / "results.md").read_text() == made["page"](studies), "run: python docs/results.py"
     for name, text in made["drawings"](studies).items():
         assert f"images/results/{name}" in (DOCS / "evidence.md").read_text()
-        assert len((DOCS / "images" / "results" / name).read_text()) == pytest.approx(len(text), rel=0.05)
+        assert drawn((DOCS / "images" / "results" / name).read_text())[0] == drawn(text)[0], (
+            "run: python docs/results.py"
+        )
+
+
+def test_numbers_of_the_study_in_prose_are_in_its_results():
+    results = (DOCS / "results.md").read_text().replace("\u2212", "-")
+    readme = (DOCS.parent / "README.md").read_text()
+    tables = re.findall(r"^\| (?:Dr\.)?GRPO.*\|$", readme, flags=re.MULTILINE)
+    assert len(tables) == 5
+    for text in (*tables, (DOCS / "evidence.md").read_text()):
+        for low, high in re.findall(r"\[([+-][\d.]+), ([+-][\d.]+)\]", text):
+            assert f"[{low}, {high}]" in results, (low, high)

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -244,32 +243,6 @@ def test_no_tokens_give_an_empty_loss_still_connected_to_the_graph():
     assert all(value.shape[0] == 0 for value in token_credit(*case, PAPER, OPTIONS, alternatives=2).values())
 
 
-# Heads
-
-
-HEADS = {
-    "bias": ({"bias": torch.linspace(-1, 1, V)}, lambda logits: logits + np.linspace(-1, 1, V)),
-    "scale": ({"scale": 0.25}, lambda logits: 0.25 * logits),
-    "softcap": ({"softcap": 2.0}, lambda logits: 2 * np.tanh(logits / 2)),
-    "temperature": ({"temperature": 0.7}, lambda logits: logits / 0.7),
-    "all": (
-        {"bias": torch.linspace(-1, 1, V), "scale": 0.25, "softcap": 2.0, "temperature": 0.7},
-        lambda logits: 2 * np.tanh(0.25 * (logits + np.linspace(-1, 1, V)) / 2) / 0.7,
-    ),
-}
-
-
-@pytest.mark.parametrize("name", HEADS)
-def test_head_is_its_formula(name):
-    arguments, formula = HEADS[name]
-    weight, hidden = torch.randn(V, D), torch.randn(N, D)
-    head = Head(weight, **arguments)
-    logits = formula(hidden.numpy().astype(np.float64) @ weight.numpy().astype(np.float64).T)
-    assert_close(head.logits(hidden).double(), torch.from_numpy(logits), **CLOSE)
-    logps = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
-    assert_close(head.logps(hidden).double(), torch.from_numpy(logps), **CLOSE)
-
-
 def test_student_and_teacher_each_use_their_own_head():
     hidden, labels, head, views, teacher_head = make_case()
     warm, cold = replace(head, temperature=2.0), replace(teacher_head, scale=0.5, softcap=3.0)
@@ -277,28 +250,6 @@ def test_student_and_teacher_each_use_their_own_head():
     rows = torch.arange(N)
     assert_close(out["logp_student"], warm.logps(hidden)[rows, labels])
     assert_close(out["logp_teacher"], cold.logps(views.teacher_ND)[rows, labels])
-
-
-def test_float32_head_projects_bfloat16_weights_in_float32():
-    weight, hidden = torch.randn(V, D).bfloat16(), torch.randn(N, D).bfloat16()
-    bias = torch.randn(V).bfloat16()
-    exact = hidden.double() @ weight.double().T + bias.double()
-    assert_close(Head(weight, bias, float32=True).logits(hidden).double(), exact, rtol=1e-5, atol=1e-5)
-    rounded = Head(weight, bias).logits(hidden)
-    assert rounded.dtype == torch.float32
-    assert (rounded - exact).abs().max() > 1e-3
-
-
-@pytest.mark.parametrize("copy", [True, False])
-def test_frozen_heads_are_detached_and_copies_keep_todays_values(copy):
-    head = Head(torch.randn(V, D).requires_grad_(), torch.randn(V).requires_grad_(), softcap=3.0)
-    before, frozen = head.weight.detach().clone(), head.frozen(copy)
-    assert not frozen.weight.requires_grad
-    assert not frozen.bias.requires_grad
-    assert frozen.softcap == 3.0
-    with torch.no_grad():
-        head.weight.add_(1)
-    assert torch.equal(frozen.weight, before) is copy
 
 
 # Credit of the sampled tokens

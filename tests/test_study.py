@@ -314,6 +314,8 @@ def test_results_and_summary_of_a_study(done):
     assert found["ours"].compared.improvement["mean"] == pytest.approx(3.5 / 4)
     assert (found["broken"].seeds, found["broken"].unfinished) == ([], [1, 2])
     assert found["broken"].compared.difference is None
+    unlogged = [{**row, "curve_step": [], "curve_reward": [], "rollouts_to_target": None} for row in rows]
+    assert summaries(about, unlogged, "final")[1].compared.saved is None
     (less,) = summaries(about, rows, "ablations")
     assert less.compared.with_ == "ours"
     assert less.compared.difference["mean"] == pytest.approx(-0.1)

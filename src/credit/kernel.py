@@ -136,7 +136,7 @@ def _sparse_loss(
         }
 
     with torch.no_grad():
-        size = max(16, min(options.chunk_tokens, _BUDGET // head.weight.shape[0]))
+        size = min(options.chunk_tokens, max(16, _BUDGET // head.weight.shape[0]))
         seen = in_chunks(look, size, hidden_ND, labels_N)
         index_NK = seen.pop("index")
 

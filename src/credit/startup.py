@@ -41,10 +41,16 @@ def refuse_unsupported(trainer: Any, student: Any) -> None:
 
 def refuse_model(args: Any, student: Any) -> None:
     """Raise ValueError when a model's shape does not fit the options of a method with a teacher; reads no weights."""
-    vocabulary = student.get_output_embeddings().weight.shape[0]
+    head = student.get_output_embeddings()
+    vocabulary = head.weight.shape[0]
     dropout = not args.disable_dropout and any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in student.modules())
     dropout = dropout or getattr(student.config.get_text_config(), "attention_dropout", 0.0) > 0
     rules = [
+        (
+            hasattr(head, "base_layer"),
+            "an adapter on the output layer is not supported: credit would be scored without it. Leave the output "
+            "layer out of target_modules.",
+        ),
         (
             args.support_size > vocabulary,
             f"support_size={args.support_size} is larger than the vocabulary ({vocabulary}). Lower it, or use 0 for "

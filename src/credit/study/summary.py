@@ -24,8 +24,8 @@ class Compared:
     """One method beside another, over the seeds that both finished.
 
     `difference` and `improvement` are None without shared seeds; `student` and `saved_student` without two of them.
-    `saved` is how many rollouts fewer it needed to the target accuracy; a run that never got there counts as if it had
-    with its last rollout, which understates the difference.
+    `saved`, None where no reward was logged, is how many rollouts fewer it needed to the target accuracy; a run that
+    never got there counts as if it had with its last rollout, which understates the difference.
     """
 
     with_: str
@@ -140,18 +140,21 @@ def _compare(base: str, cells: Rows, others: Rows) -> Compared:
     pairs = [[side[seed]["accuracy_sampled"] for seed in shared] for side in (ours, theirs)]
     (table, names), (reference, known) = (_families([side[seed] for seed in shared]) for side in (ours, theirs))
     needed = [[_needed(side[seed]) for seed in shared] for side in (theirs, ours)]
+    logged = not any(rollouts is None for side in needed for rollouts in side)
     return Compared(
         base,
         over_seeds(difference, *map(np.array, pairs)),
         student([a - b for a, b in zip(*pairs, strict=True)]),
         over_seeds(improvement, table, reference) if names and names == known else None,
-        over_seeds(difference, *map(np.array, needed)),
-        student([a - b for a, b in zip(*needed, strict=True)]),
+        over_seeds(difference, *map(np.array, needed)) if logged else None,
+        student([a - b for a, b in zip(*needed, strict=True)]) if logged else None,
     )
 
 
-def _needed(row: dict[str, Any]) -> float:
-    """Return the rollouts to the target, or all that were drawn where it was never reached."""
+def _needed(row: dict[str, Any]) -> Any:
+    """Return the rollouts to the target, or all that were drawn where it was never reached; None if none was logged."""
+    if not row["curve_step"]:
+        return None
     reached = row["rollouts_to_target"]
     return reached if reached is not None else row["curve_step"][-1] * row["rollouts_per_step"]
 
