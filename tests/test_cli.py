@@ -92,7 +92,7 @@ def test_the_quickstart_trains_the_embedded_world(tmp_path):
     changes = result["changes"]
     assert sum(changes.values()) == 16
     assert len(result["examples"]) == min(6, changes["gained"]) + min(6, changes["lost"])
-    assert "Provisional choice" in (tmp_path / "run" / "report.html").read_text()
+    assert "Our choice: GRPO + 0.3 of the guided form" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_a_base_model_without_chat_template_gets_plain_text(place):
