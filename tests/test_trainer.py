@@ -237,12 +237,12 @@ def test_a_copied_teacher_computes_with_its_own_weights(tmp_path):
     trainer = make_trainer(tmp_path)  # TRL has patched the student's forward by now
     ids = torch.arange(10, 16).unsqueeze(0)
     teacher = trainer.teacher.model
-    hidden = teacher(input_ids=ids, on_response=(3, lambda h: h))
+    hidden = teacher(input_ids=ids, on_hidden=lambda h: h)
     logits = teacher(input_ids=ids).logits
     with torch.no_grad():
         for parameter in trainer.model.parameters():
             parameter.zero_()
-    assert torch.equal(hidden, teacher(input_ids=ids, on_response=(3, lambda h: h)))
+    assert torch.equal(hidden, teacher(input_ids=ids, on_hidden=lambda h: h))
     assert torch.equal(logits, teacher(input_ids=ids).logits)
 
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from credit.context import TeacherTemplate
-from credit.scoring import join
 from credit.views import SLACK, Batch, Planner
 
 TEMPLATE = TeacherTemplate(
@@ -222,21 +221,6 @@ def test_a_batch_is_not_changed_by_planning():
     batch = make_batch(chat=True)
     planner(Words()).plan(batch, range(12), 20, seed=0)
     assert batch == make_batch(chat=True)
-
-
-def test_every_view_ends_with_the_students_response_unchanged():
-    words, batch = Words(), make_batch()
-    plan = planner(words, without_feedback=True).plan(batch, range(12), 24, seed=0)
-    response = torch.randint(100, 200, (12, 5))
-    mask = torch.arange(5) < torch.randint(1, 6, (12, 1))
-    for view in [plan.own, *plan.contrast, *plan.nofeedback]:
-        input_ids, attention = join(view, response, mask, pad_id=999)
-        assert torch.equal(input_ids[:, -5:], response)
-        assert torch.equal(attention[:, -5:].bool(), mask)
-        for row, ids in enumerate(view):
-            width = input_ids.shape[1] - 5 - len(ids)
-            assert input_ids[row, :-5].tolist() == [999] * width + ids
-            assert attention[row, :-5].tolist() == [0] * width + [1] * len(ids)
 
 
 def test_special_tokens_in_what_was_said_are_broken_up():

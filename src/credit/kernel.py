@@ -222,14 +222,14 @@ def token_credit(
     return in_chunks(chunk, options.chunk_tokens, hidden_ND, labels_N, *views.tensors())
 
 
-@torch.no_grad()
-def token_logps(hidden_ND: Tensor, labels_N: Tensor, head: Head, chunk_tokens: int) -> Tensor:
-    """Return the log-probability of the N sampled tokens, in nats."""
+def token_logps(hidden_ND: Tensor, labels_N: Tensor, head: Head, chunk_tokens: int) -> dict[str, Tensor]:
+    """Return `logp` of the N sampled tokens and `entropy` of where they were drawn from, in nats, with gradient."""
 
     def chunk(h, labels):
-        return {"logp": head.logps(h).gather(-1, labels[:, None]).squeeze(-1)}
+        logp_V = head.logps(h)
+        return {"logp": logp_V.gather(-1, labels[:, None]).squeeze(-1), "entropy": entropy(logp_V)}
 
-    return in_chunks(chunk, chunk_tokens, hidden_ND, labels_N)["logp"]
+    return in_chunks(chunk, chunk_tokens, hidden_ND, labels_N)
 
 
 def entropy(logp_V: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """Hidden states and log-probabilities of any Hugging Face causal language model on given responses.
 
-A (B, T, V) tensor is never built. The body runs once per view and its last hidden states at the response positions,
-(B, T, D), are kept; the head projects them later, a few tokens at a time. Everything that needs the head's gradient
-runs *inside* the model's forward (`with_response_head`), so that wrappers (DDP, FSDP) see an ordinary forward pass.
+A (B, T, V) tensor is never built. The body runs once per view (`credit.passes`) and its last hidden states at the
+response positions are kept; the head projects them later, a few tokens at a time. Everything that needs the head's
+gradient runs *inside* the model's forward (`with_response_head`), so that wrappers (DDP, FSDP) see an ordinary pass.
 """
 
 from __future__ import annotations
@@ -147,60 +147,20 @@ def check_head(model: nn.Module, vocabulary: int) -> None:
 
 
 def with_response_head(model: nn.Module) -> None:
-    """Teach `model.forward` one more keyword: `on_response=(num_response, function)`.
+    """Teach `model.forward` one more keyword: `on_hidden=function`.
 
-    With it, forward runs the body, takes the hidden states that *predict* the last `num_response` tokens, (B, T, D),
-    and returns `function(hidden_BTD)`. Without it the forward is the previous one, untouched.
+    With it, forward runs the body and returns `function(hidden_BLD)` of its last hidden states, one for each input
+    token. Without it the forward is the previous one, untouched.
     """
     previous = model.forward
 
     @functools.wraps(type(model).forward)
-    def forward(self, *args, on_response: tuple[int, Callable[[Tensor], Any]] | None = None, **kwargs):
-        if on_response is None:
+    def forward(self, *args, on_hidden: Callable[[Tensor], Any] | None = None, **kwargs):
+        if on_hidden is None:
             return previous(*args, **kwargs)
-        num_response, function = on_response
-        hidden = self.base_model(*args, use_cache=False, **kwargs).last_hidden_state
-        return function(hidden[:, -num_response - 1 : -1])
+        return on_hidden(self.base_model(*args, **{"use_cache": False, **kwargs}).last_hidden_state)
 
     model.forward = types.MethodType(forward, model)
-
-
-def join(prompts: list[list[int]], response_ids_BT: Tensor, response_mask_BT: Tensor, pad_id: int):
-    """Left-pad prompts and append the response token ids unchanged: concatenated, never re-tokenised.
-
-    Returns:
-        (input_ids, attention_mask), both (B, P + T).
-    """
-    device = response_ids_BT.device
-    width = max(len(p) for p in prompts)
-    prompt_ids = torch.full((len(prompts), width), pad_id, dtype=torch.long)
-    prompt_mask = torch.zeros_like(prompt_ids)
-    for row, ids in enumerate(prompts):
-        prompt_ids[row, width - len(ids) :] = torch.tensor(ids)
-        prompt_mask[row, width - len(ids) :] = 1
-    input_ids = torch.cat([prompt_ids.to(device), response_ids_BT], dim=1)
-    return input_ids, torch.cat([prompt_mask.to(device), response_mask_BT.long()], dim=1)
-
-
-@torch.no_grad()
-def response_hidden(
-    model: nn.Module,
-    prompts: list[list[int]],
-    response_ids_BT: Tensor,
-    response_mask_BT: Tensor,
-    pad_id: int,
-    batch_size: int,
-    autocast: Callable[[], Any] = nullcontext,
-) -> Tensor:
-    """Return the hidden states that predict each response token, (B, T, D), without gradient."""
-    num_response = response_ids_BT.shape[1]
-    parts = []
-    for start in range(0, len(prompts), batch_size):
-        rows = slice(start, start + batch_size)
-        input_ids, mask = join(prompts[rows], response_ids_BT[rows], response_mask_BT[rows], pad_id)
-        with autocast():
-            parts.append(model(input_ids=input_ids, attention_mask=mask, on_response=(num_response, lambda h: h)))
-    return torch.cat(parts)
 
 
 def in_chunks(function: Callable[..., dict[str, Tensor]], size: int, *tensors: Tensor | None) -> dict[str, Tensor]:

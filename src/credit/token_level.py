@@ -73,7 +73,7 @@ def _columns(
 ) -> dict[str, Tensor]:
     """Return the columns of token credit on all tokens, (B, T, ...); with all that is written if they are."""
     args = trainer.args
-    hidden_BTD = trainer._hidden(trainer.model, prompts, output)
+    hidden_BTD = trainer._hidden(trainer.model, [prompts], output, output["has_teacher"].unsqueeze(0))[0]
     with torch.no_grad():
         scores = token_credit(
             hidden_BTD[active],
@@ -92,13 +92,14 @@ def _columns(
     return credit_BT
 
 
+@torch.no_grad()
 def _without_feedback(trainer: Any, prompts: list[list[int]], output: dict[str, Any], active: Tensor) -> Tensor:
     """Log-probabilities of the teacher's own weights without feedback; NaN where it has none of its own."""
     if trainer.teacher.kind == "live":
         return torch.full(active.shape, torch.nan, device=active.device)
-    hidden_BTD = trainer._taught(prompts, output)
-    labels_N = output["completion_ids"][active]
-    return spread(token_logps(hidden_BTD[active], labels_N, trainer._teacher_head, trainer.args.chunk_tokens), active)
+    hidden_BTD = trainer._taught([prompts], output, output["has_teacher"].unsqueeze(0))[0]
+    labels_N, chunk = output["completion_ids"][active], trainer.args.chunk_tokens
+    return spread(token_logps(hidden_BTD[active], labels_N, trainer._teacher_head, chunk)["logp"], active)
 
 
 def _write(

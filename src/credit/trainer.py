@@ -33,11 +33,12 @@ from credit.config import CreditConfig
 from credit.context import DEFAULT_TEMPLATE, TeacherTemplate, strip_thinking, transcript
 from credit.feedback import AsyncFeedbackReward, FeedbackReward, Graded, environment_feedback, merge_feedback
 from credit.health import COUNTED, IdleWatch, by_teacher, counts
-from credit.kernel import Views, vocabulary_loss
+from credit.kernel import Views, token_logps, vocabulary_loss
 from credit.methods import get_method
+from credit.passes import response_hidden, shares_beginnings
 from credit.phases import StepClock
 from credit.rundir import COMPLETE
-from credit.scoring import Head, check_head, head_of, response_hidden, with_response_head
+from credit.scoring import Head, check_head, head_of, with_response_head
 from credit.startup import refuse_data, refuse_unsupported
 from credit.teacher import Teacher
 from credit.token_level import score_tokens
@@ -94,6 +95,7 @@ class CreditTrainer(_trl.GRPOTrainer):
         refuse_unsupported(self, self._student)
         with_response_head(self._student)
         check_head(self._student, len(self._text))
+        self._shares_beginnings = shares_beginnings(self._student)
         self.teacher = Teacher(self._student, args.teacher, args.ema_rate)
         self.add_callback(TeacherFollows(self.teacher, args.steps_per_buffer))
         self._planner = Planner(
@@ -206,13 +208,19 @@ class CreditTrainer(_trl.GRPOTrainer):
     def _add_views(self, output: dict[str, Any], plan: Plan) -> None:
         """Score what the teachers read: hidden states at the response, (B, T, D), and (B, C, T, D) under each x'."""
         device = output["completion_ids"].device
-        output["has_teacher"] = torch.tensor([any(z) for z in plan.contexts], device=device)
-        output["teacher_hidden"] = self._taught(plan.own, output)
+        taught_B = torch.tensor([any(z) for z in plan.contexts], device=device)
+        output["has_teacher"] = taught_B
+        wanted, others = [taught_B], len(plan.contrast)
         if plan.negatives is not None:
             output["contrast_available"] = (plan.negatives >= 0).to(device)
-            output["contrast_hidden"] = torch.stack([self._taught(v, output) for v in plan.contrast], dim=1)
+            wanted += list((output["contrast_available"] & taught_B.unsqueeze(1)).T)
+            wanted += wanted[1 : 1 + len(plan.nofeedback)]
+        hidden_WBTD = self._taught([plan.own, *plan.contrast, *plan.nofeedback], output, torch.stack(wanted))
+        output["teacher_hidden"] = hidden_WBTD[0]
+        if plan.negatives is not None:
+            output["contrast_hidden"] = hidden_WBTD[1 : 1 + others].transpose(0, 1)
         if plan.nofeedback:
-            output["nofeedback_hidden"] = torch.stack([self._taught(v, output) for v in plan.nofeedback], dim=1)
+            output["nofeedback_hidden"] = hidden_WBTD[1 + others :].transpose(0, 1)
 
     def _gather(self, graded: Graded) -> Batch:
         texts = [transcript(c) for c in graded.completions]
@@ -248,20 +256,27 @@ class CreditTrainer(_trl.GRPOTrainer):
         self._draws = (self.state.global_step, draw + 1 if step == self.state.global_step else 0)
         return (self.args.seed * 1_000_003 + self.state.global_step) * 1_009 + self._draws[1]
 
-    def _hidden(self, model: Any, prompt_ids: list[list[int]], output: dict[str, Any]) -> Tensor:
+    def _hidden(self, model: Any, views: list[list[list[int]]], output: dict[str, Any], wanted_WB: Tensor) -> Tensor:
         return response_hidden(
             model,
-            prompt_ids,
+            views,
             output["completion_ids"],
             output["completion_mask"],
-            self._text.pad_token_id,
             self.args.per_device_train_batch_size,
+            wanted_WB,
+            self._shares_beginnings,
             lambda: self.accelerator.autocast(),
+            self._most_of_ranks,
         )
 
-    def _taught(self, prompt_ids: list[list[int]], output: dict[str, Any]) -> Tensor:
+    def _most_of_ranks(self, count: int) -> int:
+        counts: Any = self.accelerator.gather(torch.tensor([count], device=self.accelerator.device))
+        return int(counts.max())
+
+    def _taught(self, views: list[list[list[int]]], output: dict[str, Any], wanted_WB: Tensor) -> Tensor:
+        """Return what the teacher's head reads, (W, B, T, D); zero for rows of `wanted_WB` that are not asked for."""
         assert self.teacher is not None
-        return self.teacher.hidden(self.model, lambda model: self._hidden(model, prompt_ids, output))
+        return self.teacher.hidden(self.model, lambda model: self._hidden(model, views, output, wanted_WB))
 
     def _head(self, model: Any) -> Head:
         return head_of(model, self.temperature, self.args.cast_lm_head_to_fp32)
@@ -326,22 +341,25 @@ class CreditTrainer(_trl.GRPOTrainer):
                 model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
             )
         where = self._response_mask(inputs)
-        labels_N, views, teacher_head = (
-            inputs["completion_ids"][where],
-            self._views(inputs, where),
-            self._teacher_head,
-        )
+        taught = where & inputs["distilled"].unsqueeze(1)
+        other, ids, views = where & ~taught, inputs["completion_ids"], self._views(inputs, taught)
+        teacher_head, options = self._teacher_head, self.args.loss_options()
         assert teacher_head is not None
 
-        def lose(hidden_BTD: Tensor) -> dict[str, Tensor]:
+        def lose(hidden_BLD: Tensor) -> dict[str, Tensor]:
+            hidden_BTD, head = hidden_BLD[:, -logits_to_keep - 1 : -1], self._head(self._student)
             scores = vocabulary_loss(
-                hidden_BTD[where], labels_N, self._head(self._student), views, teacher_head, self._target,
-                self.args.loss_options(), self.method.needs_entropy, self.args.policy_gradient,
+                hidden_BTD[taught], ids[taught], head, views, teacher_head, self._target, options,
+                self.method.needs_entropy, self.args.policy_gradient,
             )  # fmt: skip
-            return {n: s.new_zeros(where.shape).masked_scatter(where, s) for n, s in scores.items()}
+            found = {n: s.new_zeros(where.shape).masked_scatter(taught, s) for n, s in scores.items()}
+            # Tokens without a teacher still have a policy loss, and count in TRL's entropy.
+            with torch.set_grad_enabled(torch.is_grad_enabled() and self.args.policy_gradient):
+                rest = token_logps(hidden_BTD[other], ids[other], head, options.chunk_tokens)
+            return found | {n: found[n].masked_scatter(other, s) for n, s in rest.items()}
 
         with self.accelerator.autocast():
-            self._scored = model(input_ids=input_ids, attention_mask=attention_mask, on_response=(logits_to_keep, lose))
+            self._scored = model(input_ids=input_ids, attention_mask=attention_mask, on_hidden=lose)
         logp, old = self._scored["logp"], inputs.get("old_per_token_logps")
         # Tool tokens are not scored: a ratio of 1 there, or their overflow would meet the mask as inf * 0.
         return logp if old is None else torch.where(where, logp, old), self._scored["entropy"], None

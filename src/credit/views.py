@@ -117,7 +117,7 @@ class Planner:
         drawn = draw_negatives(batch.prompts, batch.groups, self.num_negatives, generator, fits)
         plan.negatives = drawn[rows.start : rows.stop]
         for column in plan.negatives.T.tolist():
-            # A missing negative is scored on the own prompt and masked: ranks keep the same number of passes.
+            # The own prompt stands in for a missing negative; it is never scored.
             prompts = [batch.prompts[j if j >= 0 else row] for j, row in zip(column, rows, strict=True)]
             plan.contrast.append(self._render(prompts, plan.contexts))
             if self.without_feedback:
@@ -128,7 +128,7 @@ class Planner:
     def _contrast_answers(self, plan: Plan, batch: Batch, rows: range, limits: Sequence[int], seed: int) -> None:
         """Draw wrong answers of each rollout's group; without a right one to show there is nothing to contrast."""
         plan.negatives = torch.full((len(rows), self.num_negatives), -1)
-        views = [[ids] * self.num_negatives for ids in plan.own]  # masked where none: ranks stay in step
+        views = [[ids] * self.num_negatives for ids in plan.own]  # stands in where there is none; never scored
         for i, row in enumerate(rows):
             prompt, said = batch.prompts[row], []
             if plan.contexts[i][0] is not None:

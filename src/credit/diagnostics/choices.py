@@ -23,8 +23,9 @@ from credit.context import DEFAULT_TEMPLATE, TeacherTemplate, teacher_messages
 from credit.contrast import prompt_key
 from credit.diagnostics.rollouts import Rollouts
 from credit.diagnostics.summary import estimate
+from credit.passes import response_hidden
 from credit.sampling import prompt_ids
-from credit.scoring import Head, head_of, response_hidden, with_response_head
+from credit.scoring import Head, head_of, with_response_head
 from credit.statistics import bootstrap_mean
 
 MOST_ITEMS = 200
@@ -114,10 +115,8 @@ def _next_logps(model: Any, tokenizer: Any, views: list[list[int]], prefix: list
     device = next(model.parameters()).device
     # One token more than the prefix, whatever it is: the state before it is the one that predicts the answer.
     response = torch.tensor([[*prefix, tokenizer.pad_token_id]] * len(views), device=device)
-    hidden = response_hidden(
-        model, views, response, torch.ones_like(response), tokenizer.pad_token_id, batch_size=len(views)
-    )
-    return head.logps(hidden[:, -1])
+    hidden = response_hidden(model, [views], response, torch.ones_like(response), batch_size=len(views), share=False)
+    return head.logps(hidden[0, :, -1])
 
 
 def _items(

@@ -18,8 +18,9 @@ from credit.diagnostics.offsets import token_ends
 from credit.diagnostics.rollouts import Rollouts
 from credit.kernel import LossOptions, Views, token_credit, token_logps
 from credit.methods import get_method
+from credit.passes import response_hidden, shares_beginnings
 from credit.sampling import prompt_ids
-from credit.scoring import check_head, head_of, response_hidden, with_response_head
+from credit.scoring import check_head, head_of, with_response_head
 from credit.views import Batch, Plan, Planner, describe
 
 BATCH = 8
@@ -172,35 +173,37 @@ class _Scorer:
             mask_BT[place, : len(ids[i])] = 1
             own_BT[place, : len(ids[i])] = torch.tensor(own[i], device=device)
 
-        def hidden(model: Any, views: list[list[int]]) -> Tensor:
-            pad = self.tokenizer.pad_token_id
-            return response_hidden(model, [views[i] for i in part], ids_BT, mask_BT, pad, len(part))
+        def hidden(model: Any, views: list[list[list[int]]]) -> Tensor:
+            chosen = [[view[i] for i in part] for view in views]
+            wanted = has_teacher.expand(len(views), -1)
+            share = shares_beginnings(model)
+            return response_hidden(model, chosen, ids_BT, mask_BT, len(part), wanted, share)
 
         has_teacher = torch.tensor([any(plan.contexts[i]) for i in part], device=device)
         where = own_BT & has_teacher.unsqueeze(1)
         labels_N = ids_BT[where]
-        views = Views(teacher_ND=hidden(self.teacher, plan.own)[where], lam=self.lam)
+        own_BTD, *others = hidden(self.teacher, [plan.own, *plan.contrast, *plan.nofeedback])
+        views = Views(teacher_ND=own_BTD[where], lam=self.lam)
         if plan.negatives is not None:
             available = (plan.negatives[part] >= 0).to(device)
             views.available_NC = available.unsqueeze(1).expand(*where.shape, -1)[where]
-            views.contrast_NCD = torch.stack([hidden(self.teacher, v)[where] for v in plan.contrast], dim=1)
+            views.contrast_NCD = torch.stack([h[where] for h in others[: len(plan.contrast)]], dim=1)
         if plan.nofeedback:
-            views.nofeedback_NCD = torch.stack([hidden(self.teacher, v)[where] for v in plan.nofeedback], dim=1)
+            views.nofeedback_NCD = torch.stack([h[where] for h in others[len(plan.contrast) :]], dim=1)
 
         def target(logp_teacher: Tensor, generic: Any, generic0: Any, lam: Any) -> Tensor:
             return self.target(logp_teacher, generic, generic0, lam, self.options.form)
 
-        student_ND = hidden(self.student, plain)[where]
+        student_ND = hidden(self.student, [plain])[0][where]
         scores = token_credit(
             student_ND, labels_N, self.head, views, self.teacher_head, target, self.loss,
             self.options.credit_log_alternatives,
         )  # fmt: skip
         scores["logp_teacher_nofeedback"] = torch.full_like(scores["r"], torch.nan)
         if self.teacher is not self.student:
-            prior_ND = hidden(self.teacher, plain)[where]
-            scores["logp_teacher_nofeedback"] = token_logps(
-                prior_ND, labels_N, self.teacher_head, self.options.chunk_tokens
-            )
+            prior_ND = hidden(self.teacher, [plain])[0][where]
+            found = token_logps(prior_ND, labels_N, self.teacher_head, self.options.chunk_tokens)
+            scores["logp_teacher_nofeedback"] = found["logp"]
         return {name: spread(values, where).cpu() for name, values in scores.items()}
 
 

@@ -1,0 +1,180 @@
+"""Forward passes over many views of a batch: which rows go together, and what is read only once.
+
+A view is a prompt followed by a response. Rows that share the beginning of their prompt share its keys and values, rows
+of like length share a pass, and what follows the last response token is not computed. Nothing here has a gradient.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+WORTH = 0.85
+"""A shared beginning costs a second, shorter pass: taken when at most this share of the tokens is left. Ours."""
+_KEEPS_KEYS = {"full_attention", "sliding_attention", "chunked_attention"}
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Rows that go through the model together.
+
+    Attributes:
+        rows: their indices.
+        shared: how many first tokens are read once for all rows that begin with them; 0 for none.
+        tokens: positions computed, padding included.
+    """
+
+    rows: list[int]
+    shared: int
+    tokens: int
+
+
+def plan_passes(prompts: Sequence[list[int]], lengths: Sequence[int], size: int, share: bool = True) -> list[Pass]:
+    """Distribute rows over passes of at most `size` rows, by length or by common beginnings, whichever computes less.
+
+    Args:
+        prompts: token ids of each row's prompt.
+        lengths: tokens of each row's response.
+        size: most rows in one pass.
+        share: whether beginnings may be shared.
+    """
+    total = [len(prompt) + length for prompt, length in zip(prompts, lengths, strict=True)]
+    orders = [sorted(range(len(prompts)), key=lambda i: total[i])]
+    if share:
+        orders.append(sorted(range(len(prompts)), key=lambda i: prompts[i]))
+
+    def passes(order: list[int]) -> list[Pass]:
+        parts = [order[start : start + size] for start in range(0, len(order), size)]
+        return [_pass(rows, [prompts[i] for i in rows], max(total[i] for i in rows), share) for rows in parts]
+
+    return min((passes(order) for order in orders), key=lambda plan: sum(p.tokens for p in plan))
+
+
+def _pass(rows: list[int], prompts: list[list[int]], longest: int, share: bool) -> Pass:
+    plain = Pass(rows, 0, len(rows) * longest)
+    if not share:
+        return plain
+    common = [_common(a, b) for a, b in pairwise(sorted(prompts))]
+    # The state before a response belongs to the prompt's last token, so that one is always read with the response.
+    most = min(len(prompt) for prompt in prompts) - 1
+
+    def shared(first: int) -> Pass:
+        beginnings = 1 + sum(c < first for c in common)
+        return Pass(rows, first, beginnings * first + len(rows) * (longest - first))
+
+    best = min((shared(min(first, most)) for first in {*common, most}), key=lambda p: p.tokens)
+    return best if best.shared > 0 and best.tokens <= WORTH * plain.tokens else plain
+
+
+def _common(a: list[int], b: list[int]) -> int:
+    """Length of the common beginning."""
+    return bisect_left(range(1, min(len(a), len(b)) + 1), True, key=lambda n: a[:n] != b[:n])
+
+
+@torch.no_grad()
+def response_hidden(
+    model: nn.Module,
+    views: Sequence[list[list[int]]],
+    response_ids_BT: Tensor,
+    response_mask_BT: Tensor,
+    batch_size: int,
+    wanted_WB: Tensor | None = None,
+    share: bool = True,
+    autocast: Callable[[], Any] = nullcontext,
+    most_of_ranks: Callable[[int], int] = int,
+) -> Tensor:
+    """Return the hidden states that predict each response token under each view, (W, B, T, D), without gradient.
+
+    Args:
+        model: with a response head (`credit.scoring.with_response_head`), wrapped or not.
+        views: W lists of B prompts in token ids; responses are appended as they are, never tokenised again.
+        response_ids_BT: token ids.
+        response_mask_BT: 1 for the tokens of a response, which come first.
+        batch_size: most rows in one pass.
+        wanted_WB: which rows of which view to compute; the others are zero, as is what follows a response.
+        share: read common beginnings of prompts once (`shares_beginnings`).
+        autocast: context of every pass.
+        most_of_ranks: number of passes here -> the largest number on any rank. All ranks run that many, because a
+            sharded model needs all of them in every pass.
+    """
+    device, (rows, num_response) = response_ids_BT.device, response_ids_BT.shape
+    lengths = response_mask_BT.sum(dim=1).tolist()
+    wanted = [[True] * rows] * len(views) if wanted_WB is None else wanted_WB.tolist()
+    jobs = [(w, b) for w in range(len(views)) for b in range(rows) if wanted[w][b] and lengths[b]]
+    answers = [ids[:length] for ids, length in zip(response_ids_BT.tolist(), lengths, strict=True)]
+    prompts = [views[w][b] for w, b in jobs]
+    plan = plan_passes(prompts, [lengths[b] for _, b in jobs], batch_size, share)
+
+    done, out = 0, None
+    with _evaluating(model):
+        for part in plan:
+            # The last token predicts nothing that is asked for.
+            texts = [prompts[i] + answers[jobs[i][1]][:-1] for i in part.rows]
+            with autocast():
+                hidden_nLD = _hidden(model, texts, part.shared, device)
+            done += 1 + (part.shared > 0)
+            if out is None:
+                out = hidden_nLD.new_zeros(len(views), rows, num_response, hidden_nLD.shape[-1])
+            for place, i in enumerate(part.rows):
+                w, b = jobs[i]
+                first = len(prompts[i]) - 1 - part.shared
+                out[w, b, : lengths[b]] = hidden_nLD[place, first : first + lengths[b]]
+        # With nothing to do there is still one pass: it knows the width and the type of a hidden state.
+        for _ in range(most_of_ranks(max(done, 1)) - done):
+            with autocast():
+                idle_11D = _hidden(model, [[0]], 0, device)
+            if out is None:
+                out = idle_11D.new_zeros(len(views), rows, num_response, idle_11D.shape[-1])
+    assert out is not None
+    return out
+
+
+def shares_beginnings(model: nn.Module) -> bool:
+    """Say whether keys and values of a prompt's beginning are all that later tokens need of it.
+
+    So it is with attention layers; layers with a state of their own (Mamba, linear attention) are not shared.
+    """
+    config = model.config.get_text_config()  # type: ignore[union-attr]
+    kinds = getattr(config, "layer_types", None)
+    known = set(kinds) <= _KEEPS_KEYS if kinds else hasattr(config, "num_attention_heads")
+    return known and not getattr(model, "_is_stateful", False)
+
+
+def _hidden(model: nn.Module, texts: list[list[int]], shared: int, device: torch.device) -> Tensor:
+    """Return hidden states (n, L, D) after the first `shared` tokens; texts are padded on the right.
+
+    No mask: under causal attention nothing looks at what follows, so that padding changes nothing that is read.
+    """
+    cache, options = None, {}
+    if shared:
+        from transformers import DynamicCache
+
+        beginnings: dict[tuple[int, ...], int] = {}
+        which = [beginnings.setdefault(tuple(ids[:shared]), len(beginnings)) for ids in texts]
+        cache = DynamicCache()
+        options = {"past_key_values": cache, "use_cache": True}
+        model(input_ids=torch.tensor(list(beginnings), device=device), on_hidden=lambda h: h[:, :0], **options)
+        cache.batch_select_indices(torch.tensor(which, device=device))
+    width = max(len(ids) for ids in texts) - shared
+    padded = [ids[shared:] + [0] * (width + shared - len(ids)) for ids in texts]
+    return model(input_ids=torch.tensor(padded, device=device), on_hidden=lambda h: h, **options)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Score as an evaluation: no dropout, and no recomputation, which would drop the keys and values."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
