@@ -135,3 +135,24 @@ def test_group_ids_may_be_a_tensor():
 def test_degenerate_requests_are_refused(groups, number, message):
     with pytest.raises(ValueError, match=message):
         draw(["a", "b"], groups, number)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_within_a_family_every_prompt_serves_equally_often_and_none_leaves(seed):
+    prompts, groups = [f"q{i // 2}" for i in range(14)], [i // 2 for i in range(14)]
+    families = ["sums"] * 6 + ["lists"] * 6 + [None] * 2
+    negatives = draw_negatives(prompts, groups, 2, torch.Generator().manual_seed(seed), families=families).tolist()
+    for row in range(12):
+        assert sorted(prompts[j] for j in negatives[row]) == sorted(
+            {p for p, f in zip(prompts, families, strict=True) if f == families[row]} - {prompts[row]}
+        )
+    assert negatives[12:] == [[-1, -1], [-1, -1]]  # alone in its family
+
+
+def test_within_a_family_too_what_does_not_fit_is_redrawn():
+    asked = []
+    draw_negatives(
+        ["a", "b", "c", "d"], range(4), 1, torch.Generator().manual_seed(0),
+        lambda i, j: asked.append((i, j)) or True, ["x", "y", "x", "y"],
+    )  # fmt: skip
+    assert {(i % 2, j % 2) for i, j in asked} == {(0, 0), (1, 1)}

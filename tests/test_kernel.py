@@ -52,7 +52,9 @@ PAPER = target_of()
 # Brute force, one token at a time in float64, written from the definitions
 
 
-def brute_scores(row: int, views: Views, teacher_head: Head, cut) -> tuple[Tensor, Tensor | None, float]:
+def brute_scores(
+    row: int, views: Views, teacher_head: Head, cut, mean: str = "logs"
+) -> tuple[Tensor, Tensor | None, float]:
     """(log p_T, G, lambda) of one token after `cut`, which coarse-grains a distribution."""
 
     def logps(hidden: Tensor) -> Tensor:
@@ -60,6 +62,8 @@ def brute_scores(row: int, views: Views, teacher_head: Head, cut) -> tuple[Tenso
 
     negatives = [logps(views.contrast_NCD[row, c]) for c in range(C) if views.available_NC[row, c]]
     generic = sum(negatives) / len(negatives) if negatives else None
+    if negatives and mean == "probabilities":
+        generic = (sum(n.exp() for n in negatives) / len(negatives)).log()
     return logps(views.teacher_ND[row]), generic, views.lam if negatives else 0.0
 
 
@@ -74,7 +78,7 @@ def brute_loss(row: int, logits: Tensor, views: Views, teacher_head: Head, optio
         return inside if len(support) == V else torch.cat([inside, 1 - inside.sum().unsqueeze(0)])
 
     first_cut = (lambda p: p) if options.tail == "exact" else cut
-    logp_teacher, generic, lam = brute_scores(row, views, teacher_head, first_cut)
+    logp_teacher, generic, lam = brute_scores(row, views, teacher_head, first_cut, options.generic_mean)
     if generic is None:
         generic = torch.zeros_like(logp_teacher)
     elif options.contrast_floor is not None:
@@ -128,6 +132,11 @@ def test_loss_and_gradients_match_brute_force(size, tail, divergence, insertion)
 @pytest.mark.parametrize("tail", TAILS)
 def test_floor_enters_the_target(tail):
     check_against_brute_force(replace(OPTIONS, support_size=3, tail=tail, contrast_floor=-1.5))
+
+
+@pytest.mark.parametrize("tail", TAILS)
+def test_the_log_of_a_mean_equals_brute_force_too(tail):
+    check_against_brute_force(replace(OPTIONS, support_size=3, tail=tail, generic_mean="probabilities"))
 
 
 # What comes with the loss

@@ -30,6 +30,8 @@ REFUSED = {
     "inverted rate": ({"ema_rate": 0.0}, "share of the \\*student\\*"),
     "centred sum": ({"level": "token", "token_credit": "to_go"}, "collapses to the immediate"),
     "blend without teacher": ({"method": "grpo", "blend": "loss"}, "no teacher"),
+    "mean of one": ({"generic_mean": "probabilities"}, "changes nothing with one unrelated input"),
+    "unknown source of negatives": ({"negatives_from": "all"}, "Use one of any, same_family"),
     "support of one": ({"support_size": 1}, "at least 2 tokens"),
 }
 
@@ -51,6 +53,8 @@ def test_settings_that_need_the_model_are_refused_too(tmp_path):
         make_trainer(tmp_path, support_size=5000)
     with pytest.raises(ValueError, match="attention_dropout"):
         make_trainer(tmp_path, model=make_model("qwen3", attention_dropout=0.1))
+    with pytest.raises(ValueError, match="needs a column `family`"):
+        make_trainer(tmp_path, negatives_from="same_family")
     one_prompt = make_dataset(1).select([0] * 8)
     with pytest.raises(ValueError, match="training set holds 1"):
         CreditTrainer(

@@ -57,6 +57,19 @@ def test_leave_one_out_needs_two_inputs():
         decompose_leave_one_out(random_logps(1, 4))
 
 
+def test_the_log_of_a_mean_is_what_it_says_and_skips_what_is_missing():
+    contrast = random_logps(3, 5, 4)
+    available = torch.tensor([[True, True, False, True, False]] * 2 + [[True, False, False, False, False]])
+    found = generic_score(contrast, available.unsqueeze(-1), mean="probabilities")
+    probabilities = contrast.exp().numpy()
+    for row, count in enumerate((3, 2, 0, 2, 0)):
+        expected = np.log(probabilities[:count, row].mean(axis=0)) if count else np.zeros(4)
+        assert_close(found[row], torch.from_numpy(expected), **EXACT)
+    assert_close(found[:1], generic_score(contrast, mean="probabilities")[:1], **EXACT)
+    with pytest.raises(ValueError, match="Use one of logs, probabilities"):
+        generic_score(contrast, mean="log")
+
+
 def test_one_negative_mean_of_logs_is_log_of_mean():
     contrast = random_logps(1, 4, 6)
     assert_close(generic_score(contrast), contrast.exp().mean(dim=0).log(), **EXACT)

@@ -1,7 +1,7 @@
 """What the teachers read: one z in all views of a rollout, within the limit, on any number of ranks."""
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
@@ -221,6 +221,16 @@ def test_a_batch_is_not_changed_by_planning():
     batch = make_batch(chat=True)
     planner(Words()).plan(batch, range(12), 20, seed=0)
     assert batch == make_batch(chat=True)
+
+
+def test_unrelated_inputs_can_be_kept_within_the_family():
+    words, plain = Words(), make_batch()
+    families = ["even" if group % 2 == 0 else "odd" for group in plain.groups]
+    batch = replace(plain, families=families)
+    plan = replace(planner(words, number=1), same_family=True).plan(batch, range(12), 1000, seed=0)
+    drawn = plan.negatives.flatten().tolist()
+    assert max(drawn) >= 0
+    assert all(families[j] == families[i] for i, j in enumerate(drawn) if j >= 0)
 
 
 def test_special_tokens_in_what_was_said_are_broken_up():

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from credit.contrast import NEGATIVES_FROM
 from credit.divergences import DIVERGENCES, INSERTIONS, TAILS
 from credit.methods import get_method
-from credit.rewards import FORMS
+from credit.rewards import FORMS, GENERIC_MEANS
 from credit.teacher import KINDS
 
 LEVELS = ("vocabulary", "token")
@@ -18,6 +19,8 @@ BASELINES = ("expected", "batch_mean", "none")
 
 _CHOICES = {
     "form": FORMS,
+    "negatives_from": NEGATIVES_FROM,
+    "generic_mean": GENERIC_MEANS,
     "level": LEVELS,
     "divergence": DIVERGENCES,
     "jsd_lambda": INSERTIONS,

@@ -13,11 +13,12 @@ import torch
 
 from credit._trl import GRPOConfig
 from credit.allowed import BASELINES, BLENDS, FEEDBACK_WHEN, LEVELS, TOKEN_CREDIT, check_values
+from credit.contrast import NEGATIVES_FROM
 from credit.divergences import DIVERGENCES, INSERTIONS, TAILS
 from credit.kernel import LossOptions
 from credit.methods import METHODS, Method, get_method
 from credit.presets import preset_fields
-from credit.rewards import FORMS
+from credit.rewards import FORMS, GENERIC_MEANS
 from credit.teacher import KINDS
 
 
@@ -53,6 +54,18 @@ class CreditConfig(GRPOConfig):
         "Coefficient lambda of the input-generic part, >= 0. 0 is plain self-distillation. Default: paper.",
     )
     num_negatives: int = _option(1, "C, unrelated inputs each rollout is contrasted with. Default: paper.")
+    negatives_from: str = _option(
+        "any",
+        "Where unrelated inputs come from: `any` prompt of the batch, or the `same_family` of tasks (rows need a "
+        "column `family`). Default: ours; the paper's rule is not known.",
+        NEGATIVES_FROM,
+    )
+    generic_mean: str = _option(
+        "logs",
+        "G of several unrelated inputs: mean of `logs` (paper), or log of the mean of `probabilities` (ours). "
+        "Default: paper.",
+        GENERIC_MEANS,
+    )
     contrast_floor: float = _option(
         -20.0, "Lower clamp of G in nats; must be negative. Default: ours; the clamped share is logged."
     )
@@ -218,6 +231,7 @@ class CreditConfig(GRPOConfig):
             tail=self.tail,
             contrast_floor=self.contrast_floor,
             chunk_tokens=self.chunk_tokens,
+            generic_mean=self.generic_mean,
         )
 
     def __post_init__(self):
@@ -248,6 +262,11 @@ class CreditConfig(GRPOConfig):
                 "gradient_accumulation_steps, lower num_generations or num_negatives, or set lam=0."
             )
         self._refuse_idle_options()
+        if self.generic_mean != "logs" and self.num_negatives == 1:
+            raise ValueError(
+                f"generic_mean={self.generic_mean!r} changes nothing with one unrelated input. Raise num_negatives, or "
+                "drop it."
+            )
         if self.blend == "loss" and self.level != "vocabulary":
             raise ValueError("blend='loss' adds a vocabulary-level loss. Set level='vocabulary' or blend='advantage'.")
         if self.blend == "advantage" and self.level != "token":

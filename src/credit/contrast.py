@@ -13,6 +13,8 @@ from torch import Tensor
 
 from credit._shapes import Int
 
+NEGATIVES_FROM = ("any", "same_family")
+
 
 def prompt_key(prompt: str | list[dict[str, Any]]) -> str:
     """Identity of a prompt as text; message lists compare by content."""
@@ -25,6 +27,7 @@ def draw_negatives(
     num_negatives: int,
     generator: torch.Generator,
     fits: Callable[[int, int], bool] | None = None,
+    families: Sequence[str | None] | None = None,
 ) -> Int[Tensor, "N C"]:
     """Draw C unrelated inputs for every row (ours; the paper's rule is not known).
 
@@ -35,6 +38,8 @@ def draw_negatives(
         generator: a CPU generator of its own, so that drawing never disturbs sampling.
         fits: `fits(i, j)` says whether prompt j with the feedback of row i fits the context. A negative that does not
             fit is redrawn, then left out.
+        families: kind of task of each row; if given, negatives are drawn within a family (ours). Rows without one are
+            a family of their own.
 
     Returns:
         Row indices, -1 where no further negative exists. Never the row's own group, never its own prompt text, never
@@ -44,6 +49,8 @@ def draw_negatives(
         raise ValueError(f"num_negatives={num_negatives}: at least one is needed. For no contrast use lam=0.")
     if len(prompts) != len(group_ids):
         raise ValueError(f"got {len(prompts)} prompts but {len(group_ids)} group ids; one per rollout is needed.")
+    if families is not None:
+        return _within_families(prompts, group_ids, num_negatives, generator, fits, families)
     groups = [int(g) for g in group_ids]
     keys = [prompt_key(p) for p in prompts]
     first_row: dict[str, int] = {}
@@ -76,4 +83,27 @@ def draw_negatives(
             chosen += 1
             if chosen == num_negatives:
                 break
+    return negatives
+
+
+def _within_families(
+    prompts: Sequence[Any],
+    group_ids: Any,
+    num_negatives: int,
+    generator: torch.Generator,
+    fits: Callable[[int, int], bool] | None,
+    families: Sequence[str | None],
+) -> Tensor:
+    negatives = torch.full((len(prompts), num_negatives), -1, dtype=torch.long)
+    for family in dict.fromkeys(families):
+        rows = [row for row, own in enumerate(families) if own == family]
+
+        def fits_here(i: int, j: int, rows: list[int] = rows) -> bool:
+            return fits is None or fits(rows[i], rows[j])
+
+        drawn = draw_negatives(
+            [prompts[row] for row in rows], [int(group_ids[row]) for row in rows], num_negatives, generator, fits_here
+        )
+        whole = torch.tensor(rows)
+        negatives[whole] = torch.where(drawn >= 0, whole[drawn.clamp(min=0)], drawn)
     return negatives

@@ -33,6 +33,7 @@ class LossOptions:
     tail: str
     contrast_floor: float | None
     chunk_tokens: int
+    generic_mean: str = "logs"
 
 
 @dataclass
@@ -88,9 +89,7 @@ def vocabulary_loss(
         logp_V = head.logps(h)
         index_K = student_support(logp_V, options.support_size) if options.support_size else None
         with torch.no_grad():
-            scores = _Contrast(
-                teacher, contrast, available, nofeedback, teacher_head.logps, views.lam, options.contrast_floor
-            )
+            scores = _Contrast(teacher, contrast, available, nofeedback, teacher_head.logps, views.lam, options)
             logp_teacher_K, raw_K = restrict_target(
                 scores.teacher_V,
                 (scores.contrast_CV, scores.nofeedback_CV),
@@ -144,7 +143,7 @@ def _sparse_loss(
             return teacher_head.logits_at(h, index_NK).log_softmax(-1)
 
         teacher, contrast, available, nofeedback = views.tensors()
-        scores = _Contrast(teacher, contrast, available, nofeedback, project, views.lam, options.contrast_floor)
+        scores = _Contrast(teacher, contrast, available, nofeedback, project, views.lam, options)
         raw_K = scores.apply(target)(scores.teacher_V, scores.contrast_CV, scores.nofeedback_CV)
     loss = credit_divergence(
         head.logits_at(hidden_ND, index_NK).log_softmax(-1),
@@ -183,9 +182,7 @@ def token_credit(
 
     def chunk(h, labels, teacher, contrast, available, nofeedback):
         logp_V = head.logps(h)
-        scores = _Contrast(
-            teacher, contrast, available, nofeedback, teacher_head.logps, views.lam, options.contrast_floor
-        )
+        scores = _Contrast(teacher, contrast, available, nofeedback, teacher_head.logps, views.lam, options)
         raw_V = scores.apply(target)(scores.teacher_V, scores.contrast_CV, scores.nofeedback_CV)
         reward_V = raw_V - logp_V
         generic_V = scores.generic()
@@ -245,7 +242,7 @@ class _Contrast:
 
     def __init__(
         self, teacher: Any, contrast: Any, available: Any, nofeedback: Any, project: Callable[[Tensor], Tensor],
-        lam: float, floor: float | None,
+        lam: float, options: LossOptions,
     ):  # fmt: skip
         self.teacher_V = project(teacher)
         self.contrast_CV: Tensor | None = None
@@ -253,7 +250,7 @@ class _Contrast:
         self.available_C1: Tensor | None = None
         self.has_negative: Tensor | None = None
         self.lam: Tensor | float = lam
-        self.floor = floor
+        self.floor, self.mean = options.contrast_floor, options.generic_mean
         self.below: Tensor | None = None  # where the G that was used met the floor
         if contrast is None:
             return
@@ -271,11 +268,13 @@ class _Contrast:
         def bound(logp_teacher, contrast_C, nofeedback_C):
             if contrast_C is None:
                 return target(logp_teacher, None, None, 0.0)
-            generic = generic_score(contrast_C, self.available_C1)
+            generic = generic_score(contrast_C, self.available_C1, mean=self.mean)
             if self.floor is not None:
                 self.below = generic < self.floor
                 generic = generic.clamp(min=self.floor)
-            generic0 = None if nofeedback_C is None else generic_score(nofeedback_C, self.available_C1, self.floor)
+            generic0 = None
+            if nofeedback_C is not None:
+                generic0 = generic_score(nofeedback_C, self.available_C1, self.floor, self.mean)
             return target(logp_teacher, generic, generic0, self.lam)
 
         return bound
@@ -284,7 +283,7 @@ class _Contrast:
         """G of every token (N, V), NaN without a negative; None without a contrast."""
         if self.contrast_CV is None or self.has_negative is None:
             return None
-        generic_V = generic_score(self.contrast_CV, self.available_C1, self.floor)
+        generic_V = generic_score(self.contrast_CV, self.available_C1, self.floor, self.mean)
         return torch.where(self.has_negative.unsqueeze(-1), generic_V, torch.nan)
 
     def each_at(self, labels_N: Tensor) -> Tensor:

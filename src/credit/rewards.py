@@ -17,6 +17,7 @@ from torch import Tensor
 from credit._shapes import Bool, Float
 
 FORMS = ("paper", "guided", "feedback_contrast")
+GENERIC_MEANS = ("logs", "probabilities")
 
 
 def filtering_increment(
@@ -30,21 +31,32 @@ def generic_score(
     logp_contrast: Float[Tensor, "C *shape"],
     available: Bool[Tensor, "C *#shape"] | None = None,
     floor: float | None = None,
+    mean: str = "logs",
 ) -> Float[Tensor, "*shape"]:
-    """Return G, the mean *of logs* over negatives (paper, second-hand), in nats.
+    """Return G, what a token costs under an unrelated input, in nats.
+
+    The mean *of logs* over negatives (paper, second-hand), or the log of the mean probability (ours: one x' that
+    allows a token is enough to call it generic).
 
     Args:
         logp_contrast: teacher log-probabilities under C unrelated inputs, same response and feedback.
         available: which negatives exist; missing ones leave the mean. Where none exists G is 0, and the caller must
             use lambda = 0.
         floor: lower clamp on G (ours): one token that is impossible under x' must not dominate.
+        mean: "logs" or "probabilities"; with one negative they are the same.
     """
+    if mean not in GENERIC_MEANS:
+        raise ValueError(f"mean={mean!r} is unknown. Use one of {', '.join(GENERIC_MEANS)}.")
     if available is None:
-        generic = logp_contrast.mean(dim=0)
+        available = torch.ones((len(logp_contrast), *[1] * (logp_contrast.dim() - 1)), dtype=torch.bool)
+        available = available.to(logp_contrast.device)
+    count = available.sum(dim=0).clamp(min=1)
+    if mean == "logs":
+        generic = torch.where(available, logp_contrast, torch.zeros_like(logp_contrast)).sum(dim=0) / count
     else:
-        count = available.sum(dim=0)
-        kept = torch.where(available, logp_contrast, torch.zeros_like(logp_contrast))
-        generic = kept.sum(dim=0) / count.clamp(min=1)
+        lowest = torch.full_like(logp_contrast, -torch.inf)
+        generic = torch.where(available, logp_contrast, lowest).logsumexp(dim=0) - count.to(logp_contrast.dtype).log()
+        generic = torch.where(available.any(dim=0), generic, torch.zeros_like(generic))
     return generic if floor is None else generic.clamp(min=floor)
 
 

@@ -77,7 +77,14 @@ def refuse_data(args: Any, dataset: Any, has_environment: bool) -> None:
     few = None if has_environment else _too_few_prompts(args, dataset)
     in_batch = args.generation_batch_size // args.num_generations
     rows = len(dataset) if hasattr(dataset, "__len__") else None
+    named = getattr(dataset, "column_names", None)
+    homeless = args.negatives_from == "same_family" and named is not None and "family" not in named
     rules = [
+        (
+            homeless,
+            "negatives_from='same_family' needs a column `family`, which the training set does not have "
+            f"({', '.join(named or ())}). Add it, or use negatives_from='any'.",
+        ),
         (wrong is not None, f"demonstration_column={args.demonstration_column!r} {wrong}"),
         (
             few is not None,

@@ -106,6 +106,7 @@ class CreditTrainer(_trl.GRPOTrainer):
             num_negatives=args.drawn_negatives,
             without_feedback=args.form == "feedback_contrast",
             contrast=self.method.contrast,
+            same_family=args.negatives_from == "same_family",
         )
 
     # -- start-up
@@ -232,6 +233,7 @@ class CreditTrainer(_trl.GRPOTrainer):
             feedback=gather_object(graded.feedback),
             succeeded=[score >= self.args.success_threshold for score in graded.all_scores],
             groups=[row // self.group_size for row in range(len(graded.all_scores))],
+            families=gather_object(list(graded.families)),
         )
 
     def _tokenize_views(self, prompts: list[Any]) -> list[list[int]]:

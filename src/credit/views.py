@@ -32,6 +32,7 @@ class Batch:
     feedback: Sequence[str | None]
     succeeded: Sequence[bool]
     groups: Sequence[int]
+    families: Sequence[str | None] = ()
 
 
 @dataclass
@@ -71,6 +72,7 @@ class Planner:
         num_negatives: C, or 0 for no contrast.
         without_feedback: also render the negatives without z.
         contrast: "inputs" (unrelated x', same z) or "answers" (own x, wrong answers of the group).
+        same_family: draw x' among rollouts of the same family.
     """
 
     tokenize: Callable[[list[Any]], list[list[int]]]
@@ -80,6 +82,7 @@ class Planner:
     num_negatives: int
     without_feedback: bool
     contrast: str | None = "inputs"
+    same_family: bool = False
 
     def plan(
         self,
@@ -114,7 +117,8 @@ class Planner:
             return row not in rows or lengths[other] + extra[row - rows.start] + SLACK <= limits[row - rows.start]
 
         generator = torch.Generator().manual_seed(seed)
-        drawn = draw_negatives(batch.prompts, batch.groups, self.num_negatives, generator, fits)
+        kinds = batch.families if self.same_family else None
+        drawn = draw_negatives(batch.prompts, batch.groups, self.num_negatives, generator, fits, kinds)
         plan.negatives = drawn[rows.start : rows.stop]
         for column in plan.negatives.T.tolist():
             # The own prompt stands in for a missing negative; it is never scored.

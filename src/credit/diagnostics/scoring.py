@@ -35,6 +35,8 @@ class ScoreOptions:
     form: str
     lam: float
     num_negatives: int
+    negatives_from: str
+    generic_mean: str
     contrast_floor: float
     feedback_when: str
     success_threshold: float
@@ -99,6 +101,7 @@ def score_rollouts(
         feedback_when=options.feedback_when,
         num_negatives=options.num_negatives if lam > 0 else 0,
         without_feedback=options.form == "feedback_contrast",
+        same_family=options.negatives_from == "same_family",
     )
     plan = planner.plan(batch, range(len(texts)), _limits(model, options, ids), options.seed, contexts)
     problems += _of_plan(plan, rollouts, contexts is not None)
@@ -158,7 +161,7 @@ class _Scorer:
         self.target = method.target
         # Only the floor and the chunk size matter when tokens are scored; no loss is taken.
         floor, chunk = options.contrast_floor, options.chunk_tokens
-        self.loss = LossOptions("reverse_kl", 0.5, "target", None, "exact", floor, chunk)
+        self.loss = LossOptions("reverse_kl", 0.5, "target", None, "exact", floor, chunk, options.generic_mean)
 
     def columns(
         self, part: list[int], plan: Plan, plain: list[list[int]], ids: list[list[int]], own: list[list[bool]]
@@ -243,6 +246,7 @@ def _batch(rollouts: Rollouts, texts: Sequence[str], options: ScoreOptions) -> B
         feedback=[row.get("feedback") or None for row in rollouts.rows],
         succeeded=[(row.get("score") or 0.0) >= options.success_threshold for row in rollouts.rows],
         groups=[groups.setdefault(prompt_key(prompt), len(groups)) for prompt in prompts],
+        families=[row.get("family") for row in rollouts.rows],
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-_CONTRAST = ("form", "lam", "num_negatives", "contrast_floor")
+_CONTRAST = ("form", "lam", "num_negatives", "negatives_from", "generic_mean", "contrast_floor")
 _OF_CREDIT_BUT_READ_BY_ALL = ("method", "blend", "credit_log_steps", "idle_warning_steps", "success_threshold")
 
 
