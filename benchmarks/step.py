@@ -2,6 +2,7 @@
 
     python benchmarks/step.py                            # all sizes, three rounds; `large` takes most of the time
     python benchmarks/step.py --sizes small --rounds 1   # a first look
+    python benchmarks/step.py --generation               # the embedded world too, rollouts and grading included
     python benchmarks/step.py --json results.json
 
 Every variant runs in a process of its own (so that its peak is its own), one thread, float32, gradient checkpointing
@@ -30,6 +31,8 @@ SIZES = {
     "large": {"V": 152_000, "D": 256, "L": 4, "P": 64, "T": 512, "N": 4, "G": 2},
     "long": {"V": 32_000, "D": 256, "L": 4, "P": 2048, "T": 128, "N": 4, "G": 2},
     "body": {"V": 2_000, "D": 384, "L": 12, "P": 32, "T": 128, "N": 10, "G": 2},
+    # Half of the rollouts above are the only right one of their group, and have no teacher; here all have one.
+    "body-taught": {"V": 2_000, "D": 384, "L": 12, "P": 32, "T": 128, "N": 10, "G": 5},
 }
 GROWTH = {
     "T": [{**SIZES["small"], "T": t} for t in (64, 128, 256)],
@@ -98,7 +101,8 @@ def measure(size: dict, variant: dict, steps: int) -> dict:
             seconds.append(time.perf_counter() - self.start)
 
     def reward(completions, **columns):
-        return [float(i % size["G"] == 0) for i in range(len(completions))]
+        right = 1 if size["G"] < 4 else 2
+        return [float(i % size["G"] < right) for i in range(len(completions))]
 
     with tempfile.TemporaryDirectory() as folder:
         Qwen3ForCausalLM(config).save_pretrained(folder)  # TRL's EMA teacher reads the weights from a folder
@@ -165,6 +169,33 @@ def run(sizes: dict[str, dict], variants: list[str], rounds: int, steps: int) ->
     }
 
 
+def embedded(rounds: int, steps: int) -> dict[str, dict[str, float]]:
+    """Train on the embedded world, all of a step included; return medians of the seconds of a step by method."""
+    methods = {
+        "grpo": ["--method", "grpo", "--blend", "none", "--form", "paper", "--lam", "0.1"],
+        "sdpo": ["--method", "sdpo", "--form", "paper", "--lam", "0.1"],
+        "credit": [],
+    }
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in methods}
+    for number in range(rounds):
+        for name in list(methods) if number % 2 == 0 else list(methods)[::-1]:
+            with tempfile.TemporaryDirectory() as folder:
+                command = [sys.executable, "-m", "credit", "train", "--config", "quickstart", "--output_dir", folder]
+                command += ["--overwrite", "--max_steps", str(steps), "--skip_eval", "--credit_log_steps", "0"]
+                out = subprocess.run(
+                    [*command, "--save_strategy", "no", *methods[name]], capture_output=True, text=True,
+                    env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+                )  # fmt: skip
+                if out.returncode:
+                    sys.exit(f"{name} on the embedded world failed:\n{out.stderr[-2000:]}")
+                lines = (Path(folder) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+            logged = [json.loads(line) for line in lines][1:]
+            keys = [key for key in logged[-1] if key.startswith("step_time")]
+            found[name].append({key: statistics.median(row[key] for row in logged if key in row) for key in keys})
+            print(f"embedded {name:<7} {found[name][-1]}", file=sys.stderr, flush=True)
+    return {name: {k: statistics.median(r[k] for r in rows) for k in rows[0]} for name, rows in found.items()}
+
+
 def table(name: str, size: dict, found: dict[str, dict]) -> str:
     """Return one size as text."""
     counted = work(size)
@@ -180,10 +211,11 @@ def table(name: str, size: dict, found: dict[str, dict]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES), help="default: all")
+    parser.add_argument("--sizes", nargs="*", choices=SIZES, default=list(SIZES), help="default: all")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(MAIN), help="default: the main ones")
     parser.add_argument("--all", action="store_true", help="all variants")
     parser.add_argument("--growth", action="store_true", help="also how a step grows with T, V and context")
+    parser.add_argument("--generation", action="store_true", help="also the embedded world, rollouts included")
     parser.add_argument("--rounds", type=int, default=3, help="processes per variant (default: 3)")
     parser.add_argument("--steps", type=int, default=4, help="steps per process; the first does not count (default: 4)")
     parser.add_argument("--json", type=Path, help="write all numbers to this file")
@@ -210,6 +242,11 @@ def main() -> None:
             grown = run({str(s[axis]): s for s in shapes}, ["credit-top100"], options.rounds, options.steps)
             result["growth"][axis] = {at: row["credit-top100"] for at, row in grown.items()}
             print(f"\ngrowth with {axis}: {result['growth'][axis]}")
+    if options.generation:
+        seconds = result["embedded"] = embedded(options.rounds, 30)
+        result["credit_over_own_sdpo_with_generation"] = seconds["credit"]["step_time"] / seconds["sdpo"]["step_time"]
+        print(f"\nembedded world, rollouts included: {seconds}")
+        print(f"credit over sdpo: x{result['credit_over_own_sdpo_with_generation']:.3f}")
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
