@@ -6,7 +6,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, Gemma3TextConfig, GPT2Config, LlamaConfig, MambaConfig, MixtralConfig
 
-from credit.passes import plan_passes, response_hidden, shares_beginnings
+from credit import passes
+from credit.passes import CALL, plan_passes, response_hidden, shares_beginnings
 from credit.scoring import with_response_head
 from local_models import make_model
 
@@ -57,7 +58,8 @@ def tiny(name: str):
 
 @pytest.mark.parametrize("name", ["qwen3", "olmo3, window of 4", "llama", "gemma3, window of 4", "mixtral", "gpt2"])
 @pytest.mark.parametrize("share", [True, False])
-def test_hidden_states_are_those_of_each_row_alone(name, share):
+def test_hidden_states_are_those_of_each_row_alone(name, share, monkeypatch):
+    monkeypatch.setattr(passes, "CALL", 0)  # so that short beginnings are shared too
     model = tiny(name).eval()
     with_response_head(model)
     assert shares_beginnings(model)
@@ -73,11 +75,18 @@ def test_layers_with_a_state_are_not_shared():
     assert not shares_beginnings(tiny("mamba"))
 
 
-def test_sharing_is_exercised():
+def test_sharing_is_exercised(monkeypatch):
+    monkeypatch.setattr(passes, "CALL", 0)
     views, _, mask = views_of(2)
-    prompts = [*views[0], *views[1]]
-    plan = plan_passes(prompts, mask.sum(1).tolist() * 2, 14)
-    assert [p.shared > 0 for p in plan] == [True]
+    plan = plan_passes([*views[0], *views[1]], mask.sum(1).tolist() * 2, 14)
+    assert any(p.shared > 0 and len(p.rows) > 1 for p in plan)
+
+
+def cost_by_length(prompts, lengths, size):
+    total = sorted(len(p) + n for p, n in zip(prompts, lengths, strict=True))
+    for start in range(0, len(total), size):
+        part = total[start : start + size]
+        yield len(part) * part[-1] + CALL
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -89,7 +98,7 @@ def test_a_plan_holds_every_row_once_and_counts_what_it_computes(seed):
         assert sorted(i for p in plan for i in p.rows) == list(range(18))
         assert all(len(p.rows) <= size for p in plan)
         unshared = plan_passes(prompts, lengths, size, share=False)
-        assert sum(p.tokens for p in plan) <= sum(p.tokens for p in unshared)
+        assert sum(p.cost for p in plan) <= sum(p.cost for p in unshared) <= sum(cost_by_length(prompts, lengths, size))
         for p in plan:
             texts = [prompts[i] + [0] * lengths[i] for i in p.rows]
             width = max(len(text) for text in texts)
@@ -99,19 +108,32 @@ def test_a_plan_holds_every_row_once_and_counts_what_it_computes(seed):
 
 
 def test_the_shared_beginning_is_the_one_that_computes_least():
-    prompts = [[1, 2, 3, 4, 5, 6, i] for i in range(4)]
+    prompts = [[*range(600), i] for i in range(4)]
     (found,) = plan_passes(prompts, [2] * 4, 4)
-    assert (found.shared, found.tokens) == (6, 6 + 4 * 3)
-    two = [[1] * 6 + [7], [1] * 6 + [8], [2] * 6 + [7], [2] * 6 + [8]]
+    assert (found.shared, found.tokens, found.calls) == (600, 600 + 4 * 3, 2)
+    two = [[1] * 600 + [7], [1] * 600 + [8], [2] * 600 + [7], [2] * 600 + [8]]
     (found,) = plan_passes(two, [2] * 4, 4)
-    assert (found.shared, found.tokens) == (6, 2 * 6 + 4 * 3)
-    (found,) = plan_passes([[1, 2], [3, 4]], [5, 5], 4)
-    assert found.shared == 0
+    assert (found.shared, found.tokens) == (600, 2 * 600 + 4 * 3)
+    (found,) = plan_passes([[1, 2], [1, 3]], [5, 5], 4)
+    assert (found.shared, found.calls) == (0, 1)  # two tokens are not worth a call
 
 
-def test_rows_of_like_length_go_together():
-    plan = plan_passes([[i] for i in range(4)], [1, 50, 2, 60], 2)
+def test_rows_of_like_length_go_together_where_padding_costs_more_than_a_call():
+    plan = plan_passes([[i] for i in range(4)], [1, 500, 2, 600], 4)
     assert [p.rows for p in plan] == [[0, 2], [1, 3]]
+    plan = plan_passes([[i] for i in range(4)], [1, 50, 2, 60], 4)
+    assert [p.rows for p in plan] == [[0, 2, 1, 3]]
+
+
+def test_equal_rows_are_read_once():
+    model = make_model("qwen3").eval()
+    with_response_head(model)
+    read = []
+    model.base_model.register_forward_pre_hook(lambda m, a, k: read.append(k["input_ids"]), with_kwargs=True)
+    ids = torch.tensor([[5, 6, 7], [5, 6, 7], [5, 6, 8]])
+    found = response_hidden(model, [[[3, 4]] * 3, [[3, 4]] * 3], ids, torch.ones_like(ids), 6)
+    assert [r.shape[0] for r in read] == [2]
+    torch.testing.assert_close(found, alone(model, [[[3, 4]] * 3] * 2, ids, torch.ones_like(ids)), atol=2e-5, rtol=1e-4)
 
 
 def test_unwanted_rows_are_not_computed_and_stay_zero():
@@ -133,8 +155,8 @@ def test_ranks_run_as_many_passes_as_the_busiest(most):
     model = make_model("qwen3").eval()
     with_response_head(model)
     views, ids, mask = views_of(5)
-    passes, asked = [], []
-    model.base_model.register_forward_pre_hook(lambda m, a, k: passes.append(1), with_kwargs=True)
+    calls, asked = [], []
+    model.base_model.register_forward_pre_hook(lambda m, a, k: calls.append(1), with_kwargs=True)
 
     def agree(count):
         asked.append(count)
@@ -144,7 +166,7 @@ def test_ranks_run_as_many_passes_as_the_busiest(most):
     empty = response_hidden(model, views, ids, mask, 7, none, most_of_ranks=agree)
     assert empty.shape == (2, 7, 6, 32)
     assert not empty.any()
-    assert len(passes) == max(1, most)
+    assert len(calls) == max(1, most)
     assert asked == [1]
 
 

@@ -56,7 +56,7 @@ _RANGES: dict[str, tuple[Any, str]] = {
         "use the share of the *student*, in (0, 1]; for none use teacher='frozen'",
     ),
     "max_teacher_prompt_length": (lambda v: v >= 16, "use at least 16 tokens"),
-    "chunk_tokens": (lambda v: v >= 1, "use at least 1"),
+    "chunk_tokens": (lambda v: v >= 0, "use 0 (by size of the vocabulary) or a number of tokens"),
     "credit_log_steps": (lambda v: v >= 0, "use 0 (never) or a number of steps"),
     "credit_log_rollouts": (lambda v: v >= 1, "use at least 1"),
     "credit_log_watched": (lambda v: v >= 0, "use 0 (none) or a number of rollouts"),

@@ -144,7 +144,9 @@ class CreditConfig(GRPOConfig):
         10240, "Longest teacher prompt in tokens; z is cut in the middle to fit. Default: as SDPO."
     )
     chunk_tokens: int = _option(
-        512, "Tokens projected to the vocabulary at once; bounds memory, changes nothing else. Default: ours."
+        0,
+        "Tokens projected to the vocabulary at once; bounds memory, changes nothing else. 0 takes as many as hold "
+        "2**24 logits (64 MiB). Default: ours.",
     )
     credit_log_steps: int = _option(
         10,

@@ -16,8 +16,6 @@ from credit.divergences import credit_divergence, restrict, restrict_target, stu
 from credit.rewards import filtering_increment, generic_score
 from credit.scoring import Head, in_chunks
 
-_BUDGET = 2**24
-"""Logits held at once while a support is looked for (64 MiB), so that memory does not grow with V. Default: ours."""
 # (log p_T, G or None, G0 or None, lambda) -> log q before normalisation
 Target = Callable[[Tensor, Tensor | None, Tensor | None, Tensor | float], Tensor]
 
@@ -115,7 +113,7 @@ def vocabulary_loss(
             **({"teacher_entropy": entropy(scores.teacher_V)} if teacher_entropy else {}),
         }
 
-    return in_chunks(chunk, options.chunk_tokens, hidden_ND, labels_N, *views.tensors())
+    return in_chunks(chunk, head.chunk(options.chunk_tokens), hidden_ND, labels_N, *views.tensors())
 
 
 def _sparse_loss(
@@ -135,8 +133,7 @@ def _sparse_loss(
         }
 
     with torch.no_grad():
-        size = min(options.chunk_tokens, max(16, _BUDGET // head.weight.shape[0]))
-        seen = in_chunks(look, size, hidden_ND, labels_N)
+        seen = in_chunks(look, head.chunk(options.chunk_tokens), hidden_ND, labels_N)
         index_NK = seen.pop("index")
 
         def project(h: Tensor) -> Tensor:
@@ -216,7 +213,7 @@ def token_credit(
             **{f"alt_{name}": missing if v is None else v.gather(-1, ids) for name, v in found.items()},
         }
 
-    return in_chunks(chunk, options.chunk_tokens, hidden_ND, labels_N, *views.tensors())
+    return in_chunks(chunk, head.chunk(options.chunk_tokens), hidden_ND, labels_N, *views.tensors())
 
 
 def token_logps(hidden_ND: Tensor, labels_N: Tensor, head: Head, chunk_tokens: int) -> dict[str, Tensor]:
@@ -226,7 +223,7 @@ def token_logps(hidden_ND: Tensor, labels_N: Tensor, head: Head, chunk_tokens: i
         logp_V = head.logps(h)
         return {"logp": logp_V.gather(-1, labels[:, None]).squeeze(-1), "entropy": entropy(logp_V)}
 
-    return in_chunks(chunk, chunk_tokens, hidden_ND, labels_N)
+    return in_chunks(chunk, head.chunk(chunk_tokens), hidden_ND, labels_N)
 
 
 def entropy(logp_V: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Forward passes over many views of a batch: which rows go together, and what is read only once.
 
-A view is a prompt followed by a response. Rows that share the beginning of their prompt share its keys and values, rows
-of like length share a pass, and what follows the last response token is not computed. Nothing here has a gradient.
+A view is a prompt followed by a response. Equal rows are read once, rows that share the beginning of their prompt share
+its keys and values, and rows of like length share a pass. Nothing here has a gradient.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-WORTH = 0.85
-"""A shared beginning costs a second, shorter pass: taken when at most this share of the tokens is left. Ours."""
+CALL = 128
+"""Tokens that one more call of the model is worth: it has a cost of its own. Measured on the embedded model. Ours."""
 _KEEPS_KEYS = {"full_attention", "sliding_attention", "chunked_attention"}
 
 
@@ -35,42 +35,54 @@ class Pass:
     shared: int
     tokens: int
 
+    @property
+    def calls(self) -> int:
+        """Calls of the model."""
+        return 1 + (self.shared > 0)
+
+    @property
+    def cost(self) -> int:
+        """What it costs, in tokens."""
+        return self.tokens + CALL * self.calls
+
 
 def plan_passes(prompts: Sequence[list[int]], lengths: Sequence[int], size: int, share: bool = True) -> list[Pass]:
-    """Distribute rows over passes of at most `size` rows, by length or by common beginnings, whichever computes less.
+    """Distribute rows over passes of at most `size` rows, by length or by common beginnings, whichever costs less.
 
     Args:
         prompts: token ids of each row's prompt.
         lengths: tokens of each row's response.
-        size: most rows in one pass.
+        size: most rows in one pass; fewer are taken where padding costs more than another call.
         share: whether beginnings may be shared.
     """
     total = [len(prompt) + length for prompt, length in zip(prompts, lengths, strict=True)]
-    orders = [sorted(range(len(prompts)), key=lambda i: total[i])]
-    if share:
-        orders.append(sorted(range(len(prompts)), key=lambda i: prompts[i]))
+    by_length = sorted(range(len(prompts)), key=lambda i: total[i])
+    by_text = sorted(range(len(prompts)), key=lambda i: prompts[i])
+    common = [_common(prompts[i], prompts[j]) for i, j in pairwise(by_text)] if share else []
 
-    def passes(order: list[int]) -> list[Pass]:
-        parts = [order[start : start + size] for start in range(0, len(order), size)]
-        return [_pass(rows, [prompts[i] for i in rows], max(total[i] for i in rows), share) for rows in parts]
+    def passes(rows: int, shared: bool) -> list[Pass]:
+        plan = []
+        for start in range(0, len(prompts), rows):
+            part = (by_text if shared else by_length)[start : start + rows]
+            longest = max(total[i] for i in part)
+            # The state before a response belongs to the prompt's last token: that one is always read with the response.
+            most = min(len(prompts[i]) for i in part) - 1 if shared else 0
+            plan.append(_pass(part, common[start : start + len(part) - 1], longest, most))
+        return plan
 
-    return min((passes(order) for order in orders), key=lambda plan: sum(p.tokens for p in plan))
+    sizes = [max(1, size >> halved) for halved in range(size.bit_length())]
+    plans = (passes(rows, shared) for rows in sizes for shared in ((False, True) if share else (False,)))
+    return min(plans, key=lambda plan: sum(p.cost for p in plan))
 
 
-def _pass(rows: list[int], prompts: list[list[int]], longest: int, share: bool) -> Pass:
-    plain = Pass(rows, 0, len(rows) * longest)
-    if not share:
-        return plain
-    common = [_common(a, b) for a, b in pairwise(sorted(prompts))]
-    # The state before a response belongs to the prompt's last token, so that one is always read with the response.
-    most = min(len(prompt) for prompt in prompts) - 1
+def _pass(rows: list[int], common: list[int], longest: int, most: int) -> Pass:
+    """Choose how many first tokens to share: at most `most`, where neighbours have `common` ones in common."""
 
     def shared(first: int) -> Pass:
         beginnings = 1 + sum(c < first for c in common)
         return Pass(rows, first, beginnings * first + len(rows) * (longest - first))
 
-    best = min((shared(min(first, most)) for first in {*common, most}), key=lambda p: p.tokens)
-    return best if best.shared > 0 and best.tokens <= WORTH * plain.tokens else plain
+    return min((shared(first) for first in {0, most, *(min(c, most) for c in common)}), key=lambda p: p.cost)
 
 
 def _common(a: list[int], b: list[int]) -> int:
@@ -101,32 +113,35 @@ def response_hidden(
         wanted_WB: which rows of which view to compute; the others are zero, as is what follows a response.
         share: read common beginnings of prompts once (`shares_beginnings`).
         autocast: context of every pass.
-        most_of_ranks: number of passes here -> the largest number on any rank. All ranks run that many, because a
-            sharded model needs all of them in every pass.
+        most_of_ranks: number of calls here -> the largest number on any rank. All ranks run that many, because a
+            sharded model needs all of them in every call.
     """
     device, (rows, num_response) = response_ids_BT.device, response_ids_BT.shape
     lengths = response_mask_BT.sum(dim=1).tolist()
     wanted = [[True] * rows] * len(views) if wanted_WB is None else wanted_WB.tolist()
-    jobs = [(w, b) for w in range(len(views)) for b in range(rows) if wanted[w][b] and lengths[b]]
-    answers = [ids[:length] for ids, length in zip(response_ids_BT.tolist(), lengths, strict=True)]
-    prompts = [views[w][b] for w, b in jobs]
-    plan = plan_passes(prompts, [lengths[b] for _, b in jobs], batch_size, share)
+    answers = [tuple(ids[:length]) for ids, length in zip(response_ids_BT.tolist(), lengths, strict=True)]
+    # The same answer to the same prompt is read once: a model that is sure of itself repeats itself.
+    places: dict[tuple[tuple[int, ...], tuple[int, ...]], list[tuple[int, int]]] = {}
+    for w, view in enumerate(views):
+        for b, prompt in enumerate(view):
+            if wanted[w][b] and lengths[b]:
+                places.setdefault((tuple(prompt), answers[b]), []).append((w, b))
+    prompts, texts = [list(prompt) for prompt, _ in places], [[*prompt, *answer[:-1]] for prompt, answer in places]
+    where = list(places.values())
+    plan = plan_passes(prompts, [len(answer) for _, answer in places], batch_size, share)
 
-    done, out = 0, None
+    done, out = sum(part.calls for part in plan), None
     with _evaluating(model):
         for part in plan:
-            # The last token predicts nothing that is asked for.
-            texts = [prompts[i] + answers[jobs[i][1]][:-1] for i in part.rows]
             with autocast():
-                hidden_nLD = _hidden(model, texts, part.shared, device)
-            done += 1 + (part.shared > 0)
+                hidden_nLD = _hidden(model, [texts[i] for i in part.rows], part.shared, device)
             if out is None:
                 out = hidden_nLD.new_zeros(len(views), rows, num_response, hidden_nLD.shape[-1])
-            for place, i in enumerate(part.rows):
-                w, b = jobs[i]
-                first = len(prompts[i]) - 1 - part.shared
-                out[w, b, : lengths[b]] = hidden_nLD[place, first : first + lengths[b]]
-        # With nothing to do there is still one pass: it knows the width and the type of a hidden state.
+            for hidden_LD, i in zip(hidden_nLD, part.rows, strict=True):
+                first, last = len(prompts[i]) - 1 - part.shared, len(texts[i]) - part.shared
+                for w, b in where[i]:
+                    out[w, b, : last - first] = hidden_LD[first:last]
+        # With nothing to do there is still one call: it knows the width and the type of a hidden state.
         for _ in range(most_of_ranks(max(done, 1)) - done):
             with autocast():
                 idle_11D = _hidden(model, [[0]], 0, device)

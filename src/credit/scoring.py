@@ -20,6 +20,9 @@ from torch.utils.checkpoint import checkpoint
 
 from credit.sparse import rows_at
 
+LOGITS = 2**24
+"""Logits held at once where nothing else is asked for (64 MiB): memory does not grow with V. Default: ours."""
+
 
 @dataclass(frozen=True)
 class Head:
@@ -58,6 +61,10 @@ class Head:
         dtype = torch.float32 if self.float32 else self.weight.dtype
         logits_NK = rows_at(hidden_ND.to(dtype), self.weight, index_NK)
         return self._finished(logits_NK if self.bias is None else logits_NK + self.bias.to(dtype)[index_NK])
+
+    def chunk(self, tokens: int) -> int:
+        """Return how many tokens to project at once: `tokens`, or for 0 as many as the budget holds logits of."""
+        return tokens or max(16, LOGITS // self.weight.shape[0])
 
     def _finished(self, logits: Tensor) -> Tensor:
         logits = logits.float() * self.scale
@@ -166,14 +173,16 @@ def with_response_head(model: nn.Module) -> None:
 def in_chunks(function: Callable[..., dict[str, Tensor]], size: int, *tensors: Tensor | None) -> dict[str, Tensor]:
     """Apply `function` to chunks of `size` tokens along axis 0 and concatenate what it returns.
 
-    Chunks are checkpointed: backward recomputes their (size, V) tensors instead of keeping them.
+    Chunks are checkpointed: backward recomputes their (size, V) tensors instead of keeping them. A single chunk is
+    kept, since backward would hold all of it at once anyway.
     """
     count = next(t for t in tensors if t is not None).shape[0]
+    saves = torch.is_grad_enabled() and count > size
     results: list[dict[str, Tensor]] = []
     # One pass even without tokens: the result stays connected to the graph, and ranks stay in step.
     for start in range(0, max(count, 1), size):
         chunk = [None if t is None else t[start : start + size] for t in tensors]
-        if torch.is_grad_enabled():
+        if saves:
             result = checkpoint(function, *chunk, use_reentrant=False, preserve_rng_state=False)
         else:
             result = function(*chunk)
