@@ -202,9 +202,10 @@ class Planner:
         return [length[prompt_key(p)] for p in prompts]
 
     def _render(self, prompts: Sequence[Prompt], contexts: Sequence[Context]) -> list[list[int]]:
-        return self.tokenize(
-            [teacher_messages(p, s, f, self.template) for p, (s, f) in zip(prompts, contexts, strict=True)]
-        )
+        keys = [(str(p), z) for p, z in zip(prompts, contexts, strict=True)]
+        unique = {key: teacher_messages(p, *key[1], self.template) for key, p in zip(keys, prompts, strict=True)}
+        ids = dict(zip(unique, self.tokenize(list(unique.values())), strict=True))  # a chat template takes its time
+        return [ids[key] for key in keys]
 
     def _plain(self, text: str | None) -> str | None:
         """Break up special tokens in z: whoever wrote it must not open a turn of the conversation."""
