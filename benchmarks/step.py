@@ -8,7 +8,8 @@
 Every variant runs in a process of its own (so that its peak is its own), one thread, float32, gradient checkpointing
 on, on a randomly initialised Qwen3 of a given shape, nothing downloaded. Completions are stored, and the same for all:
 generation is replaced, so the seconds are of scoring, loss, backward and optimiser. Order alternates from round to
-round; a number is the median over rounds of each process's median step, the first step left out.
+round; a number is the median over rounds of each process's median step, the first step left out. `beyond_mib` is the
+peak without the bare process, weights, gradients, Adam's moments and the EMA teacher (`fixed_mib`, counted).
 """
 
 from __future__ import annotations
@@ -89,6 +90,7 @@ def measure(size: dict, variant: dict, steps: int) -> dict:
         num_attention_heads=size["D"] // 64, num_key_value_heads=size["D"] // 64, head_dim=64,
         max_position_embeddings=8192, pad_token_id=0, eos_token_id=1, tie_word_embeddings=False,
     )  # fmt: skip
+    bare = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     groups, answers = size["N"] // size["G"], words(size, 1, size["N"], size["T"])
     prompts = [" ".join(f"w{i}" for i in ids) for ids in words(size, 2, groups, size["P"])]
     seconds: list[float] = []
@@ -139,9 +141,13 @@ def measure(size: dict, variant: dict, steps: int) -> dict:
         built = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         trainer.train()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    numbers = sum(p.numel() for p in model.parameters())
+    copies = 4 if getattr(trainer, "teacher", None) is None else 5  # weights, gradients, Adam's two; the EMA teacher
+    fixed = 4 * numbers * copies / 2**20
     logged = [log for log in trainer.state.log_history if "loss" in log]
     return {
         "seconds": statistics.median(seconds[1:]), "peak_mib": peak / 1024, "built_mib": built / 1024,
+        "fixed_mib": fixed, "beyond_mib": (peak - bare) / 1024 - fixed,
         "loss": logged[0]["loss"],
     }  # fmt: skip
 
@@ -241,7 +247,13 @@ def main() -> None:
         for axis, shapes in GROWTH.items():
             grown = run({str(s[axis]): s for s in shapes}, ["credit-top100"], options.rounds, options.steps)
             result["growth"][axis] = {at: row["credit-top100"] for at, row in grown.items()}
-            print(f"\ngrowth with {axis}: {result['growth'][axis]}")
+        by_number = {"0": "sdpo-top100", "1": "credit-top100", "2": "credit-top100-C2", "4": "credit-top100-C4"}
+        grown = run({"small": SIZES["small"]}, list(by_number.values()), options.rounds, options.steps)["small"]
+        result["growth"]["C"] = {at: grown[variant] for at, variant in by_number.items()}
+        for axis, rows in result["growth"].items():
+            print(f"\ngrowth with {axis}, the rest as in small")
+            for at, row in rows.items():
+                print(f"  {axis} = {at:<7} {row['seconds']:6.2f} s  {row['beyond_mib']:6.0f} MiB beyond what is fixed")
     if options.generation:
         seconds = result["embedded"] = embedded(options.rounds, 30)
         result["credit_over_own_sdpo_with_generation"] = seconds["credit"]["step_time"] / seconds["sdpo"]["step_time"]
