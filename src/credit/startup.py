@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from accelerate.utils import is_peft_model
 
 from credit.contrast import prompt_key
 
@@ -13,17 +12,12 @@ from credit.contrast import prompt_key
 def refuse_unsupported(trainer: Any, student: Any) -> None:
     """Raise ValueError with reason and fix when model and options of a `CreditTrainer` do not fit together."""
     args = trainer.args
-    adapter = is_peft_model(trainer.accelerator.unwrap_model(trainer.model))
     rules = [
         (trainer._is_vlm, "vision-language models are not supported yet. Use a text-only causal LM."),
         (
             len(trainer.environment_factories or {}) > 1,
             "several environments in one run are not supported yet: a view would be rendered with the tools of another "
             "rollout's environment. Use one environment class that looks at the row in `reset`.",
-        ),
-        (
-            adapter and args.teacher != "live",
-            f"teacher={args.teacher!r} with an adapter is not supported yet. Use teacher='live'.",
         ),
         (
             trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled,
@@ -47,9 +41,9 @@ def refuse_model(args: Any, student: Any) -> None:
     dropout = dropout or getattr(student.config.get_text_config(), "attention_dropout", 0.0) > 0
     rules = [
         (
-            hasattr(head, "base_layer"),
+            hasattr(head, "base_layer") or hasattr(head, "modules_to_save"),
             "an adapter on the output layer is not supported: credit would be scored without it. Leave the output "
-            "layer out of target_modules.",
+            "layer out of target_modules and modules_to_save.",
         ),
         (
             args.support_size > vocabulary,

@@ -5,13 +5,17 @@ the teacher's prompt (SDPO, arXiv 2601.20802; second-hand, share 0.01).
 
 The average moves once per generation batch, after its last optimiser step (the moment SDPO's reference uses too), so
 a batch is scored by one fixed teacher. It is kept in float32: at rate 0.01 a bfloat16 average would lose most updates.
+
+With an adapter (LoRA) the base weights are nobody's to copy: a frozen teacher is the student with its adapter switched
+off, and the average is one of the adapter's weights, which the student wears while it scores.
 """
 
 from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +36,19 @@ class Teacher:
         kind: "live" (the student itself), "frozen" (as it was at the start), "ema" or "trust_region".
         rate: share of the student: of "ema" mixed in at each `follow`, teacher <- (1 - rate) teacher + rate student;
             of "trust_region" in the logits.
+        adapter: the `PeftModel` around the student, when only an adapter is trained.
     """
 
-    def __init__(self, student: nn.Module, kind: str, rate: float):
+    def __init__(self, student: nn.Module, kind: str, rate: float, adapter: Any = None):
         if kind not in KINDS:
             raise ValueError(f"teacher={kind!r} is unknown. Use one of {', '.join(KINDS)}.")
         self.kind, self.rate, self.updates = kind, rate, 0
-        self._student = student
-        self.model = student if kind == "live" else _frozen_copy(student)
+        self._student, self._adapter = student, adapter
+        self.model = student if kind == "live" or adapter is not None else _frozen_copy(student)
         self._average: dict[str, Tensor] = {}
-        if kind == "ema":
+        if kind == "ema" and adapter is not None:
+            self._average = {n: p.detach().float().clone() for n, p in _trained(student).items()}
+        elif kind == "ema":
             # A float32 teacher is its own average; in half precision a rate of 0.01 would round away.
             self._average = {n: p.detach().float() for n, p in self.model.named_parameters()}
 
@@ -57,8 +64,19 @@ class Teacher:
             student: as the trainer calls it, wrapped or not.
             of: model -> its hidden states (B, T, D); with a trust region both are returned side by side, (B, T, 2D).
         """
-        models = [*([] if self.kind == "live" else [self.model]), *([student] if self.reads_student else [])]
-        return of(models[0]) if len(models) == 1 else torch.cat([of(model) for model in models], dim=-1)
+        found = []
+        if self.kind != "live":
+            with self._worn():
+                found.append(of(self.model if self._adapter is None else student))
+        if self.reads_student:
+            found.append(of(student))
+        return found[0] if len(found) == 1 else torch.cat(found, dim=-1)
+
+    def _worn(self) -> AbstractContextManager[Any]:
+        """Let the student wear the teacher's adapter: none, or the average."""
+        if self._adapter is None:
+            return nullcontext()
+        return _wearing(self._student, self._average) if self.kind == "ema" else self._adapter.disable_adapter()
 
     def head(self, of: Callable[[Any], Head], moves: bool) -> Head:
         """Return the teacher's head as it is today, without gradient.
@@ -78,10 +96,9 @@ class Teacher:
         if self.kind != "ema":
             return
         student = dict(self._student.named_parameters())
-        for name, parameter in self.model.named_parameters():
-            average = self._average[name]
+        for name, average in self._average.items():
             average.lerp_(student[name].detach().to(average), self.rate)
-            parameter.copy_(average)
+        self._show()
         self.updates += 1
 
     def save(self, folder: str | Path) -> None:
@@ -90,7 +107,9 @@ class Teacher:
             return
         from safetensors.torch import save_file
 
-        weights = self._average or {n: p.detach() for n, p in self.model.named_parameters()}
+        weights = self._average
+        if not weights and self._adapter is None:
+            weights = {n: p.detach() for n, p in self.model.named_parameters()}
         save_file({n: w.cpu().contiguous() for n, w in weights.items()}, Path(folder) / _WEIGHTS)
         state = {"kind": self.kind, "rate": self.rate, "updates": self.updates}
         (Path(folder) / _STATE).write_text(json.dumps(state))
@@ -116,10 +135,19 @@ class Teacher:
             )
         self.updates = state["updates"]
         weights = load_file(Path(folder) / _WEIGHTS)
-        for name, parameter in self.model.named_parameters():
-            if name in self._average:
-                self._average[name].copy_(weights[name])
-            parameter.copy_(weights[name])
+        for name, average in self._average.items():
+            average.copy_(weights[name])
+        if self._average:
+            self._show()
+        elif self._adapter is None:
+            for name, parameter in self.model.named_parameters():
+                parameter.copy_(weights[name])
+
+    def _show(self) -> None:
+        """Round the average to the copy that scores; in float32 they are one, and an adapter is worn when needed."""
+        if self._adapter is None:
+            for name, parameter in self.model.named_parameters():
+                parameter.copy_(self._average[name])
 
 
 def read_weights(folder: str | Path) -> dict[str, Tensor] | None:
@@ -128,6 +156,28 @@ def read_weights(folder: str | Path) -> dict[str, Tensor] | None:
 
     path = Path(folder) / _WEIGHTS
     return load_file(path) if path.exists() else None
+
+
+def _trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+@contextmanager
+def _wearing(model: nn.Module, weights: dict[str, Tensor]) -> Iterator[None]:
+    """Give some parameters other values, and their own back, bit for bit."""
+    named = dict(model.named_parameters())
+    own = {name: named[name].detach().clone() for name in weights}
+
+    def put(values: dict[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, value in values.items():
+                named[name].copy_(value)
+
+    put(weights)
+    try:
+        yield
+    finally:
+        put(own)
 
 
 def _frozen_copy(student: nn.Module) -> nn.Module:

@@ -96,7 +96,8 @@ class CreditTrainer(_trl.GRPOTrainer):
         with_response_head(self._student)
         check_head(self._student, len(self._text))
         self._shares_beginnings = shares_beginnings(self._student)
-        self.teacher = Teacher(self._student, args.teacher, args.ema_rate)
+        model = self.accelerator.unwrap_model(self.model)
+        self.teacher = Teacher(self._student, args.teacher, args.ema_rate, model if is_peft_model(model) else None)
         self.add_callback(TeacherFollows(self.teacher, args.steps_per_buffer))
         self._planner = Planner(
             tokenize=self._tokenize_views,
