@@ -40,8 +40,8 @@ def hidden_of(trainer) -> torch.Tensor:
 def test_only_the_adapter_is_trained_and_averaged(tmp_path):
     trainer = adapted(tmp_path, "ema")
     assert trainer.teacher.model is trainer._student  # no copy of the base weights
-    assert set(trainer.teacher._average) == set(adapter_of(trainer))
-    assert all("lora_" in name for name in trainer.teacher._average)
+    assert set(trainer.teacher.weights) == set(adapter_of(trainer))
+    assert all("lora_" in name for name in trainer.teacher.weights)
 
 
 def test_a_frozen_teacher_is_the_base_model(tmp_path):
@@ -69,7 +69,7 @@ def test_an_average_is_worn_for_scoring_and_taken_off_bit_for_bit(tmp_path):
     after = adapter_of(trainer)
     assert all(torch.equal(moved[n], after[n]) for n in moved)
     trainer.teacher.follow()
-    for name, average in trainer.teacher._average.items():
+    for name, average in trainer.teacher.weights.items():
         torch.testing.assert_close(average, 0.75 * before[name] + 0.25 * moved[name])
     assert (hidden_of(trainer) - start).abs().max() > 1e-3
 
@@ -87,7 +87,7 @@ def test_a_resumed_run_is_the_same_run(tmp_path, kind):
         assert {k: v for k, v in one.items() if k != "num_tokens"} == pytest.approx(
             {k: v for k, v in two.items() if k != "num_tokens"}, abs=1e-6, nan_ok=True
         )
-    for name, average in whole.teacher._average.items():
-        assert torch.equal(average, resumed.teacher._average[name])
+    for name, average in whole.teacher.weights.items():
+        assert torch.equal(average, resumed.teacher.weights[name])
     one, two = adapter_of(whole), adapter_of(resumed)
     assert all(torch.equal(one[n], two[n]) for n in one)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from credit.shards import whole
 from credit.sparse import rows_at
 
 LOGITS = 2**24
@@ -77,10 +78,10 @@ class Head:
         return self.logits(hidden_ND).log_softmax(dim=-1)
 
     def frozen(self, copy: bool) -> Head:
-        """Detach from the graph; `copy` keeps today's values while the model trains on."""
+        """Detach from the graph, shards gathered; `copy` keeps today's values while the model trains on."""
 
         def hold(t: Tensor | None) -> Tensor | None:
-            return None if t is None else (t.detach().clone() if copy else t.detach())
+            return None if t is None else whole(t.detach(), copy)
 
         weight = hold(self.weight)
         assert weight is not None

@@ -20,8 +20,12 @@ def refuse_unsupported(trainer: Any, student: Any) -> None:
             "rollout's environment. Use one environment class that looks at the row in `reset`.",
         ),
         (
-            trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled,
-            "DeepSpeed and FSDP are not supported yet: teacher heads would be shards. Use one process or DDP.",
+            trainer.is_deepspeed_enabled,
+            "DeepSpeed is not supported yet: teacher heads would be shards. Use DDP, or FSDP2 (fsdp_version: 2).",
+        ),
+        (
+            trainer.is_fsdp_enabled and getattr(trainer.accelerator.state.fsdp_plugin, "fsdp_version", 2) == 1,
+            "FSDP 1 flattens parameters, which a teacher cannot follow by name. Use fsdp_version: 2.",
         ),
         (
             args.level == "vocabulary" and trainer.aux_loss_enabled,

@@ -7,7 +7,8 @@ The average moves once per generation batch, after its last optimiser step (the 
 a batch is scored by one fixed teacher. It is kept in float32: at rate 0.01 a bfloat16 average would lose most updates.
 
 With an adapter (LoRA) the base weights are nobody's to copy: a frozen teacher is the student with its adapter switched
-off, and the average is one of the adapter's weights, which the student wears while it scores.
+off, and the average is one of the adapter's weights, which the student wears while it scores. A sharded student (FSDP2)
+wears the teacher's shards in the same way: no rank ever holds a whole second model.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from credit.scoring import Head, LerpHead, with_response_head
+from credit.shards import gathered, local, parameters, sliced
 
 KINDS = ("live", "frozen", "ema", "trust_region")
 _WEIGHTS, _STATE = "credit_teacher.safetensors", "credit_teacher.json"
@@ -37,25 +39,35 @@ class Teacher:
         rate: share of the student: of "ema" mixed in at each `follow`, teacher <- (1 - rate) teacher + rate student;
             of "trust_region" in the logits.
         adapter: the `PeftModel` around the student, when only an adapter is trained.
+        sharded: whether the student will be sharded (FSDP2). Each rank then keeps the teacher's shards of its own.
     """
 
-    def __init__(self, student: nn.Module, kind: str, rate: float, adapter: Any = None):
+    def __init__(self, student: nn.Module, kind: str, rate: float, adapter: Any = None, sharded: bool = False):
         if kind not in KINDS:
             raise ValueError(f"teacher={kind!r} is unknown. Use one of {', '.join(KINDS)}.")
         self.kind, self.rate, self.updates = kind, rate, 0
         self._student, self._adapter = student, adapter
-        self.model = student if kind == "live" or adapter is not None else _frozen_copy(student)
-        self._average: dict[str, Tensor] = {}
-        if kind == "ema" and adapter is not None:
-            self._average = {n: p.detach().float().clone() for n, p in _trained(student).items()}
-        elif kind == "ema":
-            # A float32 teacher is its own average; in half precision a rate of 0.01 would round away.
-            self._average = {n: p.detach().float() for n, p in self.model.named_parameters()}
+        self._copied = kind != "live" and adapter is None and not sharded
+        self.model = _frozen_copy(student) if self._copied else student
+        self._kept: dict[str, Tensor] | None = None
 
     @property
     def reads_student(self) -> bool:
         """Whether the student's weights of today are part of the teacher."""
         return self.kind in ("live", "trust_region")
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """What is kept beside the student, by name: this rank's shards, in float32; empty for a frozen adapter."""
+        if self._kept is None:  # at the first look: by then a sharded student is sharded, and nothing has moved
+            named = parameters(self.model)
+            if self._adapter is not None:
+                named = {n: p for n, p in named.items() if p.requires_grad} if self.kind == "ema" else {}
+            # A float32 copy is its own average; in half precision a rate of 0.01 would round away.
+            averages = self.kind == "ema" or not self._copied
+            kept = {n: local(p).float() if averages else p.detach() for n, p in named.items()}
+            self._kept = {n: w if self._copied else w.clone() for n, w in kept.items()} if self.kind != "live" else {}
+        return self._kept
 
     def hidden(self, student: Any, of: Callable[[Any], Tensor]) -> Tensor:
         """Return the hidden states the teacher's head reads.
@@ -67,25 +79,31 @@ class Teacher:
         found = []
         if self.kind != "live":
             with self._worn():
-                found.append(of(self.model if self._adapter is None else student))
+                found.append(of(self.model if self._copied else student))
         if self.reads_student:
             found.append(of(student))
         return found[0] if len(found) == 1 else torch.cat(found, dim=-1)
 
     def _worn(self) -> AbstractContextManager[Any]:
-        """Let the student wear the teacher's adapter: none, or the average."""
-        if self._adapter is None:
+        """Let the student wear what is kept beside it, or take its adapter off."""
+        if self._copied or self.kind == "live":
             return nullcontext()
-        return _wearing(self._student, self._average) if self.kind == "ema" else self._adapter.disable_adapter()
+        if self._adapter is not None and self.kind != "ema":
+            return self._adapter.disable_adapter()
+        return _wearing(self._student, self.weights)
 
     def head(self, of: Callable[[Any], Head], moves: bool) -> Head:
-        """Return the teacher's head as it is today, without gradient.
+        """Return the teacher's head as it is today, whole and without gradient.
 
         Args:
             of: model -> its head.
             moves: whether the student takes several steps on one batch, whose target must stay.
         """
-        own = of(self.model).frozen(copy=moves and self.kind == "live")
+        # What is worn comes off again, and a live teacher trains on; an adapter never touches the head.
+        changes = not self._copied and self._adapter is None and (moves or self.kind != "live")
+        with self._worn():
+            parameters(self.model)  # as shards: what is gathered for a pass is freed behind it
+            own = of(self.model).frozen(copy=changes)
         if self.kind != "trust_region":
             return own
         return LerpHead(**vars(own), student=of(self._student).frozen(copy=moves), share=self.rate)
@@ -95,22 +113,28 @@ class Teacher:
         """Move the average one step towards the student; nothing to do for the other kinds."""
         if self.kind != "ema":
             return
-        student = dict(self._student.named_parameters())
-        for name, average in self._average.items():
-            average.lerp_(student[name].detach().to(average), self.rate)
+        student = parameters(self._student)
+        for name, average in self.weights.items():
+            average.lerp_(local(student[name]).to(average), self.rate)
         self._show()
         self.updates += 1
 
-    def save(self, folder: str | Path) -> None:
-        """Write the teacher beside a checkpoint. Live teachers are the student and need no file of their own."""
+    def save(self, folder: str | Path, writes: bool = True) -> None:
+        """Write the teacher beside a checkpoint. Live teachers are the student and need no file of their own.
+
+        Args:
+            folder: the checkpoint.
+            writes: whether this rank writes; all ranks call, because shards are gathered.
+        """
         if self.kind == "live":
             return
         from safetensors.torch import save_file
 
-        weights = self._average
-        if not weights and self._adapter is None:
-            weights = {n: p.detach() for n, p in self.model.named_parameters()}
-        save_file({n: w.cpu().contiguous() for n, w in weights.items()}, Path(folder) / _WEIGHTS)
+        named = parameters(self.model)
+        weights = {name: gathered(kept, named[name]).cpu().contiguous() for name, kept in self.weights.items()}
+        if not writes:
+            return
+        save_file(weights, Path(folder) / _WEIGHTS)
         state = {"kind": self.kind, "rate": self.rate, "updates": self.updates}
         (Path(folder) / _STATE).write_text(json.dumps(state))
 
@@ -134,20 +158,16 @@ class Teacher:
                 f"{self.kind!r}, {self.rate}. Use the same settings to resume."
             )
         self.updates = state["updates"]
-        weights = load_file(Path(folder) / _WEIGHTS)
-        for name, average in self._average.items():
-            average.copy_(weights[name])
-        if self._average:
-            self._show()
-        elif self._adapter is None:
-            for name, parameter in self.model.named_parameters():
-                parameter.copy_(weights[name])
+        saved, named = load_file(Path(folder) / _WEIGHTS), parameters(self.model)
+        for name, kept in self.weights.items():
+            kept.copy_(sliced(saved[name], named[name]))
+        self._show()
 
     def _show(self) -> None:
-        """Round the average to the copy that scores; in float32 they are one, and an adapter is worn when needed."""
-        if self._adapter is None:
+        """Round the average to the copy that scores; what the student wears is rounded when it does."""
+        if self._copied:
             for name, parameter in self.model.named_parameters():
-                parameter.copy_(self._average[name])
+                parameter.copy_(self.weights[name])
 
 
 def read_weights(folder: str | Path) -> dict[str, Tensor] | None:
@@ -158,20 +178,16 @@ def read_weights(folder: str | Path) -> dict[str, Tensor] | None:
     return load_file(path) if path.exists() else None
 
 
-def _trained(model: nn.Module) -> dict[str, nn.Parameter]:
-    return {name: p for name, p in model.named_parameters() if p.requires_grad}
-
-
 @contextmanager
 def _wearing(model: nn.Module, weights: dict[str, Tensor]) -> Iterator[None]:
     """Give some parameters other values, and their own back, bit for bit."""
-    named = dict(model.named_parameters())
-    own = {name: named[name].detach().clone() for name in weights}
+    own = {name: local(p).clone() for name, p in parameters(model).items() if name in weights}
 
     def put(values: dict[str, Tensor]) -> None:
+        named = parameters(model)  # as shards again, or the next pass would find what the last one had gathered
         with torch.no_grad():
             for name, value in values.items():
-                named[name].copy_(value)
+                local(named[name]).copy_(value)
 
     put(weights)
     try:

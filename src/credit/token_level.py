@@ -78,7 +78,7 @@ def _columns(
         scores = token_credit(
             hidden_BTD[active],
             output["completion_ids"][active],
-            trainer._head(trainer._student),
+            trainer._student_head(),
             trainer._views(output, active),
             trainer._teacher_head,
             trainer._target,

@@ -39,6 +39,7 @@ from credit.passes import response_hidden, shares_beginnings
 from credit.phases import StepClock
 from credit.rundir import COMPLETE
 from credit.scoring import Head, check_head, head_of, with_response_head
+from credit.shards import parameters
 from credit.startup import refuse_data, refuse_unsupported
 from credit.teacher import Teacher
 from credit.token_level import score_tokens
@@ -97,7 +98,8 @@ class CreditTrainer(_trl.GRPOTrainer):
         check_head(self._student, len(self._text))
         self._shares_beginnings = shares_beginnings(self._student)
         model = self.accelerator.unwrap_model(self.model)
-        self.teacher = Teacher(self._student, args.teacher, args.ema_rate, model if is_peft_model(model) else None)
+        adapter = model if is_peft_model(model) else None
+        self.teacher = Teacher(self._student, args.teacher, args.ema_rate, adapter, self.is_fsdp_enabled)
         self.add_callback(TeacherFollows(self.teacher, args.steps_per_buffer))
         self._planner = Planner(
             tokenize=self._tokenize_views,
@@ -284,6 +286,11 @@ class CreditTrainer(_trl.GRPOTrainer):
     def _head(self, model: Any) -> Head:
         return head_of(model, self.temperature, self.args.cast_lm_head_to_fp32)
 
+    def _student_head(self) -> Head:
+        """Return the student's head outside a forward pass: whole, without gradient."""
+        parameters(self._student)
+        return self._head(self._student).frozen(copy=False)
+
     def _target(self, logp_teacher, generic, generic0, lam):
         assert self.method.target is not None
         return self.method.target(logp_teacher, generic, generic0, lam, self.args.form)
@@ -400,11 +407,12 @@ class CreditTrainer(_trl.GRPOTrainer):
 
     def _save_checkpoint(self, model, trial):
         super()._save_checkpoint(model, trial)
-        if not self.args.should_save:
-            return
         folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
         if self.teacher is not None:
-            self.teacher.save(folder)
+            self.teacher.save(folder, self.args.should_save)
+        self.accelerator.wait_for_everyone()  # what other ranks write belongs to a complete checkpoint too
+        if not self.args.should_save:
+            return
         (folder / COMPLETE).write_text(json.dumps({"step": self.state.global_step}))
 
     def _get_train_sampler(self, dataset=None):

@@ -1,0 +1,69 @@
+"""One, two and three processes, DDP and FSDP2, on the same stored completions: one loss, one gradient, one model."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).with_name("ranks.py")
+FSDP = {
+    "ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_RESHARD_AFTER_FORWARD": "true",
+    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP", "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
+}  # fmt: skip
+CASES = {
+    "blend": {"blend": "loss", "form": "guided", "lam": 1.0, "support_size": 0},
+    "ema, K rows of the head": {"support_size": 8, "ema_rate": 0.3},
+    "tokens, two negatives": {"level": "token", "num_negatives": 2},
+    "live teacher": {"teacher": "live", "num_iterations": 2},
+    "trust region": {"teacher": "trust_region", "ema_rate": 0.2},
+    "frozen": {"teacher": "frozen"},
+    "feedback contrast": {"form": "feedback_contrast", "feedback_when": "always"},
+}
+
+
+def run(folder: Path, ranks: int, options: dict, sharded: bool = False) -> dict:
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = free.getsockname()[1]
+    out = folder / f"{ranks}{sharded}{abs(hash(json.dumps(options)))}.json"
+    launch = ["torch.distributed.run", "--nproc_per_node", str(ranks), "--master_port", str(port)]
+    done = subprocess.run(
+        [sys.executable, "-m", *launch, str(SCRIPT), str(out), json.dumps(options)],
+        capture_output=True, text=True, timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **(FSDP if sharded else {})},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(out.read_text())
+    assert found["sharded"] == sharded
+    return found
+
+
+def same(one: dict, two: dict, names: tuple[str, ...] = ()) -> None:
+    # Sums in another order: 1e-5 of the loss, and of what it is made of.
+    for a, b in zip(one["logs"], two["logs"], strict=True):
+        found = {k: b[k] for k in names or a}
+        assert {k: a[k] for k in found} == pytest.approx(found, rel=1e-5, abs=1e-5, nan_ok=True)
+    assert one["weights"] == pytest.approx(two["weights"], abs=2e-4)
+
+
+@pytest.mark.parametrize("options", CASES.values(), ids=CASES)
+def test_ranks_and_shards_change_nothing(tmp_path, options):
+    alone = run(tmp_path, 1, options)
+    assert alone["logs"][0]["loss"] != 0
+    same(alone, run(tmp_path, 2, options, sharded=True))
+    same(alone, run(tmp_path, 3, options))
+
+
+def test_three_shards_accumulation_and_padding_change_nothing(tmp_path):
+    options = CASES["blend"]
+    alone = run(tmp_path, 1, options)
+    same(alone, run(tmp_path, 3, options, sharded=True))
+    same(alone, run(tmp_path, 2, {**options, "pad": "right"}))
+    # Logged means are TRL's, of micro-batches; what is trained on is one number.
+    trained = ("loss", "grad_norm", "reward", "credit/success")
+    same(alone, run(tmp_path, 1, {**options, "accumulation": 4}), trained)
+    same(alone, run(tmp_path, 2, {**options, "accumulation": 3}, sharded=True), trained)
