@@ -131,6 +131,9 @@ def response_hidden(
     plan = plan_passes(prompts, [len(answer) for _, answer in places], batch_size, share)
 
     done, out = sum(part.calls for part in plan), None
+    # Agreed on before the first call: a sharded model makes every call a matter of all ranks. With nothing to do there
+    # is still one: it knows the width and the type of a hidden state.
+    idle = most_of_ranks(max(done, 1)) - done
     with _evaluating(model):
         for part in plan:
             with autocast():
@@ -141,8 +144,7 @@ def response_hidden(
                 first, last = len(prompts[i]) - 1 - part.shared, len(texts[i]) - part.shared
                 for w, b in where[i]:
                     out[w, b, : last - first] = hidden_LD[first:last]
-        # With nothing to do there is still one call: it knows the width and the type of a hidden state.
-        for _ in range(most_of_ranks(max(done, 1)) - done):
+        for _ in range(idle):
             with autocast():
                 idle_11D = _hidden(model, [[0]], 0, device)
             if out is None:
