@@ -7,13 +7,17 @@ import hashlib
 import json
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import torch
 from accelerate import PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
+from peft import LoraConfig
+from safetensors.torch import load_file
 from torch.distributed.tensor import DTensor
+from transformers import TrainerCallback
 
 from credit import CreditTrainer
 from local_models import history, make_config, make_dataset, make_model, make_tokenizer
@@ -47,9 +51,30 @@ def shard_on_cpu() -> None:
     AcceleratorState.__init__ = begin_sharded
 
 
+class FirstTeacher(TrainerCallback):
+    """Takes the teacher's checksum before the first step; all ranks, because shards are gathered."""
+
+    def __init__(self, trainer):
+        self.trainer, self.digest = trainer, None
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if self.digest is None:
+            with tempfile.TemporaryDirectory() as folder:
+                self.trainer.teacher.save(folder)
+                self.digest = "live" if self.trainer.teacher.kind == "live" else checksum(folder)
+
+
+def checksum(folder) -> str:
+    """Of the teacher's weights in a checkpoint."""
+    weights = load_file(Path(folder) / "credit_teacher.safetensors")
+    return hashlib.sha256(b"".join(weights[n].numpy().tobytes() for n in sorted(weights))).hexdigest()
+
+
 def main(out: str, options: dict) -> None:
     pad = options.pop("pad", "left")
     shard_on_cpu()
+    resume, lora = options.pop("resume", None), options.pop("lora", False)
+    adapter = LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False) if lora else None
     folder = Path(out).with_suffix("")
     ranks = int(os.environ.get("WORLD_SIZE", 1))
     accumulation = options.pop("accumulation", 1)
@@ -59,7 +84,10 @@ def main(out: str, options: dict) -> None:
     )  # fmt: skip
     tokenizer = make_tokenizer()
     tokenizer.padding_side = pad
-    trainer = CreditTrainer(make_model("qwen3"), score, args, train_dataset=make_dataset(), processing_class=tokenizer)
+    torch.manual_seed(0)
+    trainer = CreditTrainer(
+        make_model("qwen3"), score, args, train_dataset=make_dataset(), processing_class=tokenizer, peft_config=adapter
+    )
 
     def generate(prompt_ids, *unused, **more):
         own = len(prompt_ids)
@@ -68,7 +96,9 @@ def main(out: str, options: dict) -> None:
         return answers, None
 
     trainer._generate_single_turn = generate
-    trainer.train()
+    first = FirstTeacher(trainer)
+    trainer.add_callback(first)
+    trainer.train(resume_from_checkpoint=resume)
     sharded = any(isinstance(p, DTensor) for p in trainer.model.parameters())
     weights = trainer.accelerator.get_state_dict(trainer.model)
     if trainer.accelerator.is_main_process:
@@ -76,12 +106,8 @@ def main(out: str, options: dict) -> None:
         logs = [{k: v for k, v in log.items() if isinstance(v, float)} for log in history(trainer, "num_tokens")]
         digest = hashlib.sha256(flat.numpy().tobytes()).hexdigest()
         found = {
-            "logs": logs,
-            "weights": flat[::97].tolist(),
-            "sum": flat.double().sum().item(),
-            "digest": digest,
-            "sharded": sharded,
-        }
+            "logs": logs, "weights": flat[::97].tolist(), "digest": digest, "sharded": sharded, "teacher": first.digest
+        }  # fmt: skip
         Path(out).write_text(json.dumps(found))
     trainer.accelerator.end_training()
 

@@ -5,9 +5,12 @@ import os
 import socket
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
+
+from ranks import checksum
 
 SCRIPT = Path(__file__).with_name("ranks.py")
 FSDP = {
@@ -25,11 +28,14 @@ CASES = {
 }
 
 
-def run(folder: Path, ranks: int, options: dict, sharded: bool = False) -> dict:
+SAVED = {"save_strategy": "steps", "save_steps": 1}
+
+
+def run(folder: Path, ranks: int, options: dict, sharded: bool = False, name: str = "") -> dict:
     with socket.socket() as free:
         free.bind(("", 0))
         port = free.getsockname()[1]
-    out = folder / f"{ranks}{sharded}{abs(hash(json.dumps(options)))}.json"
+    out = folder / f"{name or uuid.uuid4().hex}.json"
     launch = ["torch.distributed.run", "--nproc_per_node", str(ranks), "--master_port", str(port)]
     done = subprocess.run(
         [sys.executable, "-m", *launch, str(SCRIPT), str(out), json.dumps(options)],
@@ -67,3 +73,27 @@ def test_three_shards_accumulation_and_padding_change_nothing(tmp_path):
     trained = ("loss", "grad_norm", "reward", "credit/success")
     same(alone, run(tmp_path, 1, {**options, "accumulation": 4}), trained)
     same(alone, run(tmp_path, 2, {**options, "accumulation": 3}, sharded=True), trained)
+
+
+@pytest.mark.parametrize("kind", ["ema", "frozen"])
+def test_a_sharded_run_resumes_to_the_same_numbers_teacher_included(tmp_path, kind):
+    options = {"teacher": kind, "support_size": 8, **SAVED, **({"ema_rate": 0.3} if kind == "ema" else {})}
+    whole = run(tmp_path, 2, options, sharded=True, name="whole")
+    kept = tmp_path / "whole" / "checkpoint-1"
+    again = run(tmp_path, 2, {**options, "resume": str(kept)}, sharded=True, name="again")
+    assert again["teacher"] == checksum(kept)
+    same({**whole, "logs": whole["logs"][1:]}, {**again, "logs": again["logs"][1:]})
+    ends = [checksum(tmp_path / name / "checkpoint-2") for name in ("whole", "again")]
+    assert ends[0] == ends[1]
+    assert (ends[0] == checksum(kept)) == (kind == "frozen")
+
+
+def test_the_teacher_of_an_adapter_survives_another_number_of_ranks(tmp_path):
+    options = {"lora": True, "teacher": "ema", "ema_rate": 0.3, "support_size": 8, **SAVED}
+    whole = run(tmp_path, 2, options, name="whole")
+    kept = tmp_path / "whole" / "checkpoint-1"
+    assert whole["teacher"] != checksum(kept)
+    for ranks in (1, 3):
+        again = run(tmp_path, ranks, {**options, "resume": str(kept)}, name=f"on{ranks}")
+        assert again["teacher"] == checksum(kept)
+        same({**whole, "logs": whole["logs"][1:]}, {**again, "logs": again["logs"][1:]}, ("loss", "credit/loss"))
