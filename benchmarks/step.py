@@ -71,6 +71,24 @@ def work(size: dict) -> dict[str, float]:
     return {"body": body, "head": 2.0 * size["V"] * d, "head_over_body": 2.0 * size["V"] * d / body}
 
 
+def floor(size: dict, variant: dict) -> float | None:
+    """Return counted operations of a step, in GFlop, for the variants whose work is plain to count; else None.
+
+    Student: forward, recomputed forward, and a backward of twice that. Head: TRL's SDPO projects student and teacher to
+    the vocabulary and back (4 products a token), ours once, to find the support. Teachers read prompt, shown solution
+    and answer; TRL's for every rollout, ours for those that have a solution to read. Nothing is counted for sharing.
+    """
+    ours = variant.get("tail") == "renormalise" and "level" not in variant
+    theirs = variant.get("distillation_mode") == "topk_logits"
+    if not ours and not theirs:
+        return None
+    each, tokens = work(size), size["N"] * size["T"]
+    student = 4 * each["body"] * size["N"] * (size["P"] + size["T"])
+    views = 1 if theirs else 1 + variant.get("num_negatives", 0)
+    read = size["N"] * (0.5 if ours and size["G"] == 2 else 1.0) * (size["P"] + 2 * size["T"])
+    return (student + views * each["body"] * read + (4 if theirs else 1) * each["head"] * tokens) / 1e9
+
+
 def measure(size: dict, variant: dict, steps: int) -> dict:
     """Train a few steps in this process; return seconds a step and the peak of its memory."""
     os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
@@ -211,7 +229,9 @@ def table(name: str, size: dict, found: dict[str, dict]) -> str:
         beside = ""
         if peer:
             beside = f"  time x{row['seconds'] / peer['seconds']:.2f}  memory x{row['peak_mib'] / peer['peak_mib']:.2f}"
-        lines.append(f"  {variant:<18} {row['seconds']:7.2f} s  {row['peak_mib']:7.0f} MiB{beside}")
+        counted_work = floor(size, VARIANTS[variant])
+        speed = f"  {counted_work / row['seconds']:5.0f} of {counted_work:.0f} GFlop a second" if counted_work else ""
+        lines.append(f"  {variant:<18} {row['seconds']:7.2f} s  {row['peak_mib']:7.0f} MiB{beside}{speed}")
     return "\n".join(lines)
 
 
@@ -237,7 +257,8 @@ def main() -> None:
     result: dict = {"sizes": {}, "growth": {}}
     for name, size in sizes.items():
         print(table(name, size, found[name]))
-        entry = {"shape": size, "work": work(size), "variants": found[name]}
+        counted = {v: floor(size, VARIANTS[v]) for v in found[name]}
+        entry = {"shape": size, "work": work(size), "counted_gflop": counted, "variants": found[name]}
         ours, peer = found[name].get("credit-top100"), found[name].get("trl-sdpo-top100")
         if ours and peer:
             entry["credit_over_trl_sdpo_time"] = ours["seconds"] / peer["seconds"]
