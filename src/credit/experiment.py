@@ -45,11 +45,16 @@ class RunOptions(SourceOptions):
     torch_threads: int = option(
         0, "CPU threads of torch; 0 leaves torch's choice. One is fastest for models as small as the embedded one."
     )
+    launch: str | None = option(
+        None, "Start `nproc` processes on this machine and train in all of them: `ddp`, or `fsdp2` (sharded; accelerators "
+        "only). The command is printed.", ["ddp", "fsdp2"]
+    )  # fmt: skip
+    nproc: int = option(0, "Processes of `launch`; 0 is one per accelerator.")
     note: str | None = option(None, "One line about this run, printed and shown in the report.")
 
 
 # Options that say how a run is started, not what it computes.
-_LAUNCH = ("resume", "overwrite", "skip_eval_before", "dry_run")
+_LAUNCH = ("resume", "overwrite", "skip_eval_before", "dry_run", "launch", "nproc")
 
 
 def _check_reporters(names: list[str]) -> None:
@@ -108,10 +113,6 @@ class Experiment:
             torch.set_num_threads(options.torch_threads)
         self.resolved = self.config()  # before anything touches the options
         self.run.check(self.resolved, options.resume, options.overwrite)
-        if self.args.world_size > 1:
-            raise ValueError(
-                "credit train runs in one process for now. For several, use CreditTrainer in a script of your own."
-            )
         if self.args.resume_from_checkpoint:
             raise ValueError("resume_from_checkpoint is not used by credit train. Use --resume.")
         _check_reporters(self.args.report_to)
@@ -147,12 +148,26 @@ class Experiment:
                 if not existed and self.run.path.is_dir() and not any(self.run.path.iterdir()):
                     self.run.path.rmdir()  # the trainer makes its folder before it looks at its options
                 raise
-            self.checkpoint = self.run.take(self.resolved, options.resume)
+            # One process takes the folder, once all have looked at it; the others see what it left there.
+            self._wait()
+            taken = self.run.take(self.resolved, options.resume) if self.leads else None
+            self._wait()
+            self.checkpoint = (
+                taken if self.leads or not options.resume else next(iter(self.run.checkpoints()[-1:]), None)
+            )
             self.fingerprints = {
                 "model": fingerprints.of_model(self.model),
                 "train_rows": fingerprints.of_rows(rows),
                 "test_rows": fingerprints.of_rows(self.test_rows),
             }
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one that writes and shows; the others only train."""
+        return self.args.process_index == 0
+
+    def _wait(self) -> None:
+        self.args.distributed_state.wait_for_everyone()
 
     def _trainer(self, rows: list[dict[str, Any]]) -> Any:
         from datasets import Dataset
@@ -192,22 +207,32 @@ class Experiment:
         from credit.report import write_report
         from credit.viewer import inspect
 
-        before = [] if self.options.skip_eval_before else self._evaluate("before", self.model)
+        before = [] if self.options.skip_eval_before else self._evaluate("before", lambda: self.model)
         if before:
             self._write_eval(before, [])
+        self._wait()
         self._write_status("running")  # both now: a kill during training must not lose them
         with self.phases("train"):
             self._train()
             self.trainer.save_model(str(self.run / "model"))
             self.tokenizer.save_pretrained(str(self.run / "model"))
-        # The trained weights, not the trainer's wrapper of them.
-        after = self._evaluate("after", self.trainer.accelerator.unwrap_model(self.trainer.model))
+        after = self._evaluate("after", self._trained)
+        if not self.leads:
+            self._wait()
+            return None
         result = self._write_eval(before, after) if after else None
         self._write_status("complete")
         if any((self.run / "credit").glob("*.parquet")):
             inspect(self.run.path, settings=self.config(), task=self.task)
         write_report(self.run.path)
+        self._wait()
         return result
+
+    def _trained(self) -> Any:
+        """Return the trained weights, not the trainer's wrapper of them; of shards, what was saved."""
+        if self.trainer.is_fsdp_enabled:
+            return load_model(str(self.run / "model"))[0].to(self.args.device)
+        return self.trainer.accelerator.unwrap_model(self.trainer.model)
 
     def _train(self) -> None:
         if self.checkpoint is None:
@@ -218,11 +243,11 @@ class Experiment:
         else:
             self.trainer.train(resume_from_checkpoint=str(self.checkpoint))
 
-    def _evaluate(self, name: str, model: Any) -> list[dict[str, Any]]:
+    def _evaluate(self, name: str, model: Callable[[], Any]) -> list[dict[str, Any]]:
         from credit.evaluate import evaluate, read_records, write_records
 
         path = self.run / "eval" / f"{name}.jsonl"
-        if self.options.skip_eval:
+        if self.options.skip_eval or not self.leads:
             return []
         if name == "before" and self.checkpoint is not None and path.exists():
             return read_records(path)  # evaluated before the run was interrupted
@@ -231,7 +256,7 @@ class Experiment:
             self._progress(f"evaluate {name}", 2 * len(self.test_rows)) as advance,
         ):
             records = evaluate(
-                model,
+                model(),
                 self.tokenizer,
                 self.task,
                 self.test_rows,
@@ -279,6 +304,8 @@ class Experiment:
         return {name: None if summary[name] is None else summary[name]["mean"] for name in shown}
 
     def _write_status(self, status: str, error: BaseException | None = None) -> None:
+        if not self.leads:
+            return
         self.run.write_json(
             "run.json",
             {

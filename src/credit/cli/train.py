@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from dataclasses import fields
@@ -42,6 +43,10 @@ def _main(argv: list[str]) -> int:
     from credit.cli.parsing import origins
     from credit.presets import PRESETS
 
+    if options.launch and "LOCAL_RANK" not in os.environ:
+        from credit.cli.launch import launch
+
+        return launch(options.launch, options.nproc, argv)
     hf_logging.disable_progress_bar()  # one display of progress is enough
     command = ["train", *(a for a in argv if a != "--resume")]
     experiment = Experiment(options, args, command, progress, origins(argv, PRESETS))
@@ -50,6 +55,10 @@ def _main(argv: list[str]) -> int:
 
         return dry_run(experiment)
     experiment.prepare()
+    if not experiment.leads:
+        experiment.progress = None
+        experiment.execute()
+        return 0
     announce(experiment)
     result = experiment.execute()
     if result and "before" in result:

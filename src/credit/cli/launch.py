@@ -1,0 +1,46 @@
+"""`credit train --launch`: the same command in several processes of this machine, through torchrun."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+
+from credit.errors import UserError
+
+SHARDED = {
+    "ACCELERATE_USE_FSDP": "true",
+    "FSDP_VERSION": "2",
+    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+    "FSDP_RESHARD_AFTER_FORWARD": "true",
+    "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
+}
+"""What accelerate reads to shard a model with FSDP2."""
+
+
+def launch(kind: str, processes: int, argv: list[str]) -> int:
+    """Run `credit train` with these flags in several processes; return its exit status.
+
+    Args:
+        kind: "ddp" or "fsdp2".
+        processes: how many; 0 is one per accelerator.
+        argv: of the command; flags of the launch are passed on and do nothing there.
+    """
+    import torch
+
+    devices = torch.accelerator.device_count() if torch.accelerator.is_available() else 0
+    processes = processes or devices
+    if processes < 2:
+        raise UserError(f"--launch {kind} would start {processes} process(es). Set --nproc to 2 or more, or drop it.")
+    if devices and processes > devices:
+        raise UserError(f"--nproc {processes} is more than the {devices} accelerators here. Lower it.")
+    if kind == "fsdp2" and not devices:
+        raise UserError(
+            "--launch fsdp2 needs accelerators: on the CPU accelerate goes on with DDP, in silence. Use --launch ddp."
+        )
+    own = SHARDED if kind == "fsdp2" else {}
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m", "credit"]
+    command = [sys.executable, *command, "train", *argv]
+    print("launch: " + shlex.join([*(f"{k}={v}" for k, v in own.items()), *command]), flush=True)
+    return subprocess.run(command, env={**os.environ, **own}, check=False).returncode
