@@ -46,8 +46,8 @@ class RunOptions(SourceOptions):
         0, "CPU threads of torch; 0 leaves torch's choice. One is fastest for models as small as the embedded one."
     )
     launch: str | None = option(
-        None, "Start `nproc` processes on this machine and train in all of them: `ddp`, or `fsdp2` (sharded; accelerators "
-        "only). The command is printed.", ["ddp", "fsdp2"]
+        None, "Start `nproc` processes on this machine and train in all of them: `ddp`, or `fsdp2` (sharded; "
+        "accelerators only). The command is printed.", ["ddp", "fsdp2"]
     )  # fmt: skip
     nproc: int = option(0, "Processes of `launch`; 0 is one per accelerator.")
     note: str | None = option(None, "One line about this run, printed and shown in the report.")
@@ -152,9 +152,8 @@ class Experiment:
             self._wait()
             taken = self.run.take(self.resolved, options.resume) if self.leads else None
             self._wait()
-            self.checkpoint = (
-                taken if self.leads or not options.resume else next(iter(self.run.checkpoints()[-1:]), None)
-            )
+            kept = self.run.checkpoints() if options.resume else []
+            self.checkpoint = taken if self.leads else (kept[-1] if kept else None)
             self.fingerprints = {
                 "model": fingerprints.of_model(self.model),
                 "train_rows": fingerprints.of_rows(rows),
