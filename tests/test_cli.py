@@ -316,13 +316,6 @@ def test_a_run_interrupted_after_its_last_step_trains_no_further(place):
     assert (place / "moved/eval.json").read_text() == result
 
 
-def test_several_processes_are_refused(place, capsys, monkeypatch):
-    from credit.config import CreditConfig
-
-    monkeypatch.setattr(CreditConfig, "world_size", 2)
-    assert "runs in one process for now" in complaint(capsys, *train(place, "x", "--generation_batch_size", "32"))
-
-
 def test_an_output_folder_is_never_taken_by_accident(place, capsys):
     assert main(train(place, "taken", "--skip_eval")) == 0
     before = (place / "taken" / "metrics.jsonl").read_bytes()

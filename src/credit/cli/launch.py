@@ -40,7 +40,8 @@ def launch(kind: str, processes: int, argv: list[str]) -> int:
             "--launch fsdp2 needs accelerators: on the CPU accelerate goes on with DDP, in silence. Use --launch ddp."
         )
     own = SHARDED if kind == "fsdp2" else {}
-    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m", "credit"]
-    command = [sys.executable, *command, "train", *argv]
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m"]
+    # After the two dashes torchrun takes no flag of ours for one of its own.
+    command = [sys.executable, *command, "--", "credit", "train", *argv]
     print("launch: " + shlex.join([*(f"{k}={v}" for k, v in own.items()), *command]), flush=True)
     return subprocess.run(command, env={**os.environ, **own}, check=False).returncode

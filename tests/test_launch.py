@@ -1,0 +1,122 @@
+"""`credit train --launch`: several processes, one folder; killed at any rank, it resumes to the same numbers."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from credit.cli import main
+from local_models import save_model, write_rows
+
+OPTIONS = {
+    "max_steps": 12, "per_device_train_batch_size": 8, "num_generations": 4, "max_completion_length": 8,
+    "use_cpu": True, "bf16": False, "logging_steps": 1, "save_steps": 2, "report_to": "none", "learning_rate": 1e-3,
+    "eval_samples": 1, "eval_limit": 2, "gradient_checkpointing": False, "gradient_accumulation_steps": 1,
+    "torch_threads": 1, "support_size": 8, "ema_rate": 0.3, "save_total_limit": 3, "credit_log_steps": 4,
+}  # fmt: skip
+EXACT = {"abs": 1e-6, "rel": 1e-6, "nan_ok": True}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("launch")
+    save_model("qwen3", folder / "qwen3")
+    write_rows(folder / "rows.jsonl")
+    (folder / "short.yaml").write_text(yaml.safe_dump(OPTIONS))
+    return folder
+
+
+def command(place: Path, out: str, *flags: str) -> list[str]:
+    return [
+        "train", "--config", str(place / "short.yaml"), "--model", str(place / "qwen3"),
+        "--dataset", str(place / "rows.jsonl"), "--output_dir", str(place / out), *flags,
+    ]  # fmt: skip
+
+
+def start(place: Path, out: str, *flags: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "credit", *command(place, out, "--launch", "ddp", "--nproc", "2", *flags)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen) -> str:
+    said, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, said[-3000:]
+    return said
+
+
+def metrics(run: Path) -> list[dict]:
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if not k.startswith("step_time")} for line in lines]
+
+
+def ranks(run: Path) -> list[int]:
+    """Process ids of the ranks of a run, in order."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (entry / "cmdline").read_bytes().decode().split("\0")
+            given = dict(p.split("=", 1) for p in (entry / "environ").read_bytes().decode().split("\0") if "=" in p)
+        except (OSError, UnicodeDecodeError):
+            continue
+        if str(run) in line and "LOCAL_RANK" in given:
+            found[int(given["LOCAL_RANK"])] = int(entry.name)
+    return [found[rank] for rank in sorted(found)]
+
+
+@pytest.fixture(scope="module")
+def whole(place):
+    said = finish(start(place, "whole"))
+    assert "launch: " in said
+    assert "torch.distributed.run" in said
+    assert said.count("report: ") == 1  # one process speaks
+    return place / "whole"
+
+
+def test_two_processes_leave_one_complete_run(whole):
+    assert json.loads((whole / "run.json").read_text())["status"] == "complete"
+    assert [m["step"] for m in metrics(whole)] == list(range(1, 13))
+    assert yaml.safe_load((whole / "config.yaml").read_text())["generation_batch_size"] == 16
+    assert (whole / "report.html").exists()
+    assert "after" in json.loads((whole / "eval.json").read_text())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for the ranks in /proc")
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_killed_in_the_middle_costs_nothing(place, whole, rank):
+    out = place / f"killed-{rank}"
+    process = start(place, out.name)
+    log, end = out / "metrics.jsonl", time.time() + 120
+    while time.time() < end and (not log.exists() or log.read_text().count("\n") < 4 + 3 * rank):
+        time.sleep(0.01)
+    os.kill(ranks(out)[rank], signal.SIGKILL)
+    process.communicate(timeout=100)
+    assert process.returncode != 0
+    assert len(metrics(out)) < 12, "the run ended before the kill; the test proves nothing"
+    finish(start(place, out.name, "--resume"))
+    for one, two in zip(metrics(whole), metrics(out), strict=True):
+        assert one == pytest.approx(two, **EXACT)
+    teachers = [(run / "checkpoint-12" / "credit_teacher.safetensors").read_bytes() for run in (whole, out)]
+    assert teachers[0] == teachers[1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (("ddp", "--nproc", "1"), "would start 1 process(es). Set --nproc to 2 or more"),
+        (("fsdp2", "--nproc", "2"), "goes on with DDP, in silence. Use --launch ddp"),
+    ],
+)
+def test_launches_that_would_not_do_what_they_say_are_refused(place, capsys, monkeypatch, flags, reason):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    assert main(command(place, "never", "--launch", *flags)) == 2
+    assert reason in capsys.readouterr().err
+    assert not (place / "never").exists()
