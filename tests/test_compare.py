@@ -66,7 +66,7 @@ def test_a_command_needs_one_of_config_and_report(capsys, tmp_path):
     assert "use at least 1" in complaint(capsys, "--config", write(tmp_path), "--jobs", "0")
 
 
-@pytest.mark.parametrize(("name", "cells"), [("study-smoke", 8), ("study", 14 * 3 * 2 + 14 * 5 + 15 * 3)])
+@pytest.mark.parametrize(("name", "cells"), [("study-smoke", 8), ("study", 14 * 3 * 2 + 14 * 5 + 21 * 3)])
 def test_built_in_studies_are_sound(name, cells, capsys, tmp_path):
     assert main(["compare", "--config", name, "--dry-run", "--out", str(tmp_path / "out")]) == 0
     shown = capsys.readouterr().out

@@ -1,0 +1,105 @@
+"""`credit plan`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from rich.table import Table
+
+from credit.cli.configs import source_of, split_flags
+from credit.errors import UserError, explained
+from credit.sources import go_offline_if_embedded, model_path
+
+
+def main(argv: list[str]) -> int:
+    """Estimate memory and time of a training step by component, from counted bytes and operations; loads no weights."""
+    parser = argparse.ArgumentParser(
+        prog="credit plan",
+        description=main.__doc__,
+        epilog="All options of credit train are taken, for example --config, --model, --num_negatives. How far it is "
+        "from measured steps: docs/scale.md.",
+    )
+    parser.add_argument("--taught", type=float, default=1.0, help="share of rollouts with a teacher (default: 1)")
+    parser.add_argument("--gpus", type=int, default=1, help="devices that share the rollouts of a step (default: 1)")
+    parser.add_argument("--sharded", action="store_true", help="FSDP2: they share weights and optimiser too")
+    parser.add_argument("--memory_gb", type=float, default=80.0, help="memory of a device (default: 80)")
+    parser.add_argument("--tflops", type=float, default=400.0, help="operations a second it reaches (default: 4e14)")
+    parser.add_argument("--bandwidth_gb", type=float, default=2000.0, help="bytes it reads a second (default: 2e12)")
+    parser.add_argument("--prompt_tokens", type=int, default=512, help="of a prompt (default: 512)")
+    parser.add_argument(
+        "--shown_tokens", type=int, help="what the teacher is shown besides (default: as long as an answer)"
+    )
+    own, rest = parser.parse_known_args(argv)
+    if own.gpus < 1:
+        raise UserError(f"--gpus {own.gpus} is no number of devices. Use 1 or more.")
+    rest = split_flags(rest)
+    go_offline_if_embedded(source_of(rest))
+    from credit.cli.train import parse_options
+
+    options, args = parse_options(rest)
+    with explained():
+        from transformers import AutoConfig
+
+        from credit.plan import Rates, estimate, shape_of
+
+        shape = shape_of(AutoConfig.from_pretrained(model_path(options.model)))
+        job = _job(args, own)
+        rates = Rates(own.tflops * 1e12, own.bandwidth_gb * 1e9)
+        _show(shape, job, estimate(shape, job, rates), own)
+    return 0
+
+
+def _job(args: Any, own: argparse.Namespace) -> Any:
+    from credit.plan import Job
+
+    if args.max_completion_length is None:
+        raise UserError("max_completion_length is not set, and the length of an answer decides most of a step. Set it.")
+    without = args.drawn_negatives if args.form == "feedback_contrast" and args.effective_lam > 0 else 0
+    return Job(
+        rollouts=args.per_device_train_batch_size * args.steps_per_generation,
+        micro=args.per_device_train_batch_size,
+        prompt=own.prompt_tokens,
+        answer=args.max_completion_length,
+        shown=args.max_completion_length if own.shown_tokens is None else own.shown_tokens,
+        views=1 + args.drawn_negatives + without if args.uses_teacher else 0,
+        teacher=args.teacher,
+        support=bool(args.support_size) and args.tail == "renormalise" and not args.policy_gradient,
+        checkpointing=args.gradient_checkpointing,
+        bytes=2 if args.bf16 else 4,
+        shards=own.gpus if own.sharded else 1,
+        chunk=args.chunk_tokens,
+        taught=own.taught,
+    )
+
+
+def _show(shape: Any, job: Any, found: Any, own: argparse.Namespace) -> None:
+    from credit.cli.display import console
+
+    gib = 2**30
+    console.print(
+        f"{shape.parameters / 1e9:.3g} billion parameters, {own.gpus} device(s), {job.rollouts} rollouts of "
+        f"{job.prompt} + {job.answer} tokens each on one of them",
+        highlight=False,
+    )
+    table = Table("on one device", "GiB", title="memory")
+    for part in (found.held, found.training, found.generating):
+        for name, size in part.items():
+            if size:
+                table.add_row(name, f"{size / gib:.3g}")
+    table.add_section()
+    table.add_row("peak (training or generating)", f"{found.peak / gib:.3g}")
+    console.print(table)
+    table = Table("one step", "seconds", "share", title="time")
+    total = sum(found.seconds.values())
+    for name, seconds in found.seconds.items():
+        table.add_row(name, f"{seconds:.3g}", f"{seconds / total:.0%}")
+    table.add_section()
+    table.add_row("all", f"{total:.3g}", "")
+    console.print(table)
+    fits = found.peak / gib <= own.memory_gb
+    console.print(
+        f"{'fits' if fits else 'does not fit'} {own.memory_gb:g} GB, by this estimate"
+        + ("" if fits else ": lower per_device_train_batch_size or max_completion_length, or add --gpus and --sharded"),
+        highlight=False,
+    )

@@ -1,0 +1,183 @@
+"""Memory and time of a training step on paper: counted bytes and operations, at given rates. Reads no weights.
+
+What is counted is named in `Estimate`; what is not (fragmentation, communication, Python) is why it is an estimate. Its
+error against measured steps is in `docs/scale.md`, and a test holds it below 25% of peak memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+MIB = 2**20
+LOGITS_COPIES = 4
+"""Tensors of the size of a chunk's logits that live at once: logits, log-probabilities, and two of their sums. Ours."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A decoder: all its parameters (`tied`: the head is the embedding), and its widths; `kv` is key heads x theirs."""
+
+    parameters: int
+    vocabulary: int
+    width: int
+    layers: int
+    inner: int
+    kv: int
+    tied: bool = False
+
+    @property
+    def body(self) -> int:
+        """Parameters that every token passes through, embedding and head left out."""
+        return self.parameters - (1 if self.tied else 2) * self.vocabulary * self.width
+
+    def forward(self, context: int) -> float:
+        """Operations of one token in the body, attention over half of the context on average."""
+        return 2.0 * self.body + 2.0 * self.layers * self.width * context
+
+    @property
+    def head(self) -> float:
+        """Operations of one token in the head."""
+        return 2.0 * self.vocabulary * self.width
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one device does in a step, in rollouts and tokens.
+
+    Attributes:
+        rollouts: generated and scored by one device.
+        micro: rollouts in one forward and backward pass.
+        prompt, answer, shown: tokens; `shown` is what the teacher reads besides the prompt.
+        views: forward passes of the teacher for each rollout: 1 + C, and C more without feedback; 0 without teacher.
+        teacher: live, frozen, ema, trust_region.
+        support: K rows of the head are enough (renormalised support, no policy gradient).
+        checkpointing: activations of layers are recomputed.
+        bytes: of a weight, a gradient, an activation.
+        shards: devices that share weights, gradients, optimiser and teacher.
+        chunk: tokens projected at once; 0 as many as hold 2^24 logits.
+        taught: share of the rollouts that have a teacher; the others are not read.
+    """
+
+    rollouts: int
+    micro: int
+    prompt: int
+    answer: int
+    shown: int
+    views: int
+    teacher: str = "ema"
+    support: bool = False
+    checkpointing: bool = True
+    bytes: int = 2
+    shards: int = 1
+    chunk: int = 0
+    taught: float = 1.0
+
+    @property
+    def length(self) -> int:
+        """Tokens the student reads."""
+        return self.prompt + self.answer
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What a device reaches: operations and bytes a second, not what its data sheet says."""
+
+    flops: float
+    bandwidth: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes on one device and seconds of one step, by component; peak is the larger of training and generating."""
+
+    held: dict[str, float]
+    training: dict[str, float]
+    generating: dict[str, float]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def peak(self) -> float:
+        """Bytes at the highest point."""
+        return sum(self.held.values()) + max(sum(self.training.values()), sum(self.generating.values()))
+
+
+def shape_of(config: Any) -> Shape:
+    """Return the shape of a causal language model from its configuration alone; no weights are made or read."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    text = config.get_text_config()
+    heads = text.num_attention_heads
+    each = getattr(text, "head_dim", None) or text.hidden_size // heads
+    return Shape(
+        parameters=sum(p.numel() for p in model.parameters()),
+        vocabulary=text.vocab_size,
+        width=text.hidden_size,
+        layers=text.num_hidden_layers,
+        inner=text.intermediate_size,
+        kv=(getattr(text, "num_key_value_heads", None) or heads) * each,
+        tied=bool(text.tie_word_embeddings),
+    )
+
+
+def estimate(shape: Shape, job: Job, rates: Rates) -> Estimate:
+    """Count one optimiser step of one device (ours, derived; see the module)."""
+    return Estimate(_held(shape, job), _training(shape, job), _generating(shape, job), _seconds(shape, job, rates))
+
+
+def _held(shape: Shape, job: Job) -> dict[str, float]:
+    each = shape.parameters / job.shards
+    average = {"ema": 4.0 + (job.bytes if job.bytes < 4 and job.shards == 1 else 0), "live": 0.0}
+    copies = average.get(job.teacher, float(job.bytes) if job.shards == 1 else 4.0)
+    return {
+        "weights": each * job.bytes,
+        "gradients": each * job.bytes,
+        "optimiser": 2 * each * job.bytes,
+        "teacher": each * copies if job.views else 0.0,
+        "hidden-state cache": float(job.rollouts * job.views * job.answer * shape.width * job.bytes),
+    }
+
+
+def _training(shape: Shape, job: Job) -> dict[str, float]:
+    tokens = job.micro * job.length
+    layer = tokens * (6 * shape.width + 2 * shape.kv + 4 * shape.inner) * job.bytes
+    kept = tokens * shape.width * job.bytes * shape.layers
+    chunk = job.chunk or max(16, 2**24 // shape.vocabulary)
+    logits = min(chunk, job.micro * job.answer) * shape.vocabulary * 4
+    # One gathered layer and the head where weights are shards.
+    gathered = (shape.body / shape.layers + shape.vocabulary * shape.width) * job.bytes if job.shards > 1 else 0.0
+    return {
+        "activations": float(kept + 3 * layer if job.checkpointing else shape.layers * layer),
+        "logits": float(logits * LOGITS_COPIES),
+        "gathered shards": float(gathered),
+    }
+
+
+def _generating(shape: Shape, job: Job) -> dict[str, float]:
+    cache = job.rollouts * job.length * 2 * shape.kv * shape.layers * job.bytes
+    return {"keys and values": float(cache), "gathered weights": shape.parameters * job.bytes * (job.shards > 1)}
+
+
+def _seconds(shape: Shape, job: Job, rates: Rates) -> dict[str, float]:
+    read = job.prompt + job.shown + job.answer
+    student = (4 if job.checkpointing else 3) * shape.forward(job.length) * job.rollouts * job.length
+    view = shape.forward(read) * job.rollouts * job.taught * read
+    teacher, contrast = view * min(job.views, 1), view * max(0, job.views - 1)
+    # Renormalised on K: one product to find the support. Else the student's three, and one for every view.
+    products = 1 if job.support else 3 + job.views
+    head = products * shape.head * job.rollouts * job.answer
+    weights = shape.parameters * job.bytes
+    cache = job.rollouts * (job.prompt + job.answer / 2) * 2 * shape.kv * shape.layers * job.bytes
+    prefill = shape.forward(job.prompt) * job.rollouts * job.prompt / rates.flops
+    decoding = (shape.forward(job.length) + shape.head) * job.rollouts / rates.flops
+    return {
+        "generation": prefill + job.answer * max(decoding, (weights + cache) / rates.bandwidth),
+        "student": student / rates.flops,
+        "teacher": teacher / rates.flops,
+        "contrast": contrast / rates.flops,
+        "head": head / rates.flops,
+        "optimiser": 7 * weights / job.shards / rates.bandwidth,
+    }

@@ -1,0 +1,66 @@
+"""The estimate on paper against what was measured, and what must follow from what."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from credit.cli import main
+from credit.plan import MIB, Job, Rates, Shape, estimate
+
+MEASURED = json.loads((Path(__file__).parents[1] / "benchmarks" / "results" / "step.json").read_text())["sizes"]
+RATES = Rates(50e9, 10e9)  # one CPU thread
+BARE = 440 * MIB
+"""Peak of the process before a model is made."""
+
+
+def of_size(size: dict, views: int) -> tuple[Shape, Job]:
+    d, layers = size["D"], size["L"]
+    body = layers * (4 * d * d + 9 * d * d + 2 * d + 2 * 64) + d
+    shape = Shape(body + 2 * size["V"] * d, size["V"], d, layers, 3 * d, d)
+    job = Job(size["N"], size["N"], size["P"], size["T"], size["T"], views, support=True, bytes=4)
+    job = replace(job, taught=0.5 if size["G"] == 2 else 1.0)
+    return shape, job
+
+
+@pytest.mark.parametrize("name", MEASURED)
+@pytest.mark.parametrize(("variant", "views"), [("credit-top100", 2), ("sdpo-top100", 1)])
+def test_peak_memory_is_within_a_quarter_of_what_was_measured(name, variant, views):
+    row = MEASURED[name]["variants"][variant]
+    shape, job = of_size(MEASURED[name]["shape"], views)
+    found = estimate(shape, job, RATES)
+    assert 5 * 4 * shape.parameters / MIB == pytest.approx(row["fixed_mib"], rel=1e-3)
+    assert (BARE + found.peak) / MIB == pytest.approx(row["peak_mib"], rel=0.25)
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_seconds_are_of_the_right_size(name):  # one rate for all shapes; a shared machine
+    shape, job = of_size(MEASURED[name]["shape"], 2)
+    seconds = estimate(shape, job, RATES).seconds
+    counted = sum(seconds[part] for part in ("student", "teacher", "contrast", "head"))
+    assert counted == pytest.approx(MEASURED[name]["variants"]["credit-top100"]["seconds"], rel=0.6)
+
+
+def test_what_follows_from_what():
+    shape = Shape(8_000_000_000, 152_000, 4096, 36, 12288, 1024)
+    job = Job(64, 4, 512, 1024, 1024, 2)
+    rates = Rates(400e12, 2e12)
+    one = estimate(shape, job, rates)
+    shared = estimate(shape, replace(job, shards=8), rates)
+    assert shared.held["weights"] == one.held["weights"] / 8
+    assert shared.peak < one.peak
+    more = estimate(shape, replace(job, views=3), rates)
+    assert more.seconds["contrast"] == pytest.approx(2 * one.seconds["contrast"])
+    assert more.seconds["teacher"] == one.seconds["teacher"]
+    assert estimate(shape, replace(job, views=0), rates).held["teacher"] == 0
+    assert estimate(shape, replace(job, support=True), rates).seconds["head"] < one.seconds["head"] / 4
+
+
+def test_the_command_reads_no_weights_and_takes_all_options(capsys):
+    assert main(["plan", "--config", "quickstart", "--num_negatives", "2", "--gpus", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert "peak (training or generating)" in shown
+    assert "fits 80 GB" in shown
+    assert main(["plan", "--config", "quickstart", "--gpus", "0"]) == 2
+    assert "--gpus 0 is no number" in capsys.readouterr().err
