@@ -43,7 +43,7 @@ def _main(argv: list[str]) -> int:
     from credit.cli.parsing import origins
     from credit.presets import PRESETS
 
-    if options.launch and "LOCAL_RANK" not in os.environ:
+    if options.launch and not options.dry_run and "LOCAL_RANK" not in os.environ:
         from credit.cli.launch import launch
 
         return launch(options.launch, options.nproc, argv)
