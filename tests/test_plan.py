@@ -39,7 +39,7 @@ def test_seconds_are_of_the_right_size(name):  # one rate for all shapes; a shar
     shape, job = of_size(MEASURED[name]["shape"], 2)
     seconds = estimate(shape, job, RATES).seconds
     counted = sum(seconds[part] for part in ("student", "teacher", "contrast", "head"))
-    assert counted == pytest.approx(MEASURED[name]["variants"]["credit-top100"]["seconds"], rel=0.6)
+    assert 0.5 < counted / MEASURED[name]["variants"]["credit-top100"]["seconds"] < 2
 
 
 def test_what_follows_from_what():
