@@ -108,6 +108,37 @@ def test_a_rank_killed_in_the_middle_costs_nothing(place, whole, rank):
     assert teachers[0] == teachers[1]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for the ranks in /proc")
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_launch_leaves_no_rank_behind(place, sent):
+    out = place / f"stopped-{sent.name}"
+    process = start(place, out.name, "--max_steps", "500")
+    log, end = out / "metrics.jsonl", time.time() + 120
+    while time.time() < end and (not log.exists() or log.read_text().count("\n") < 2):
+        time.sleep(0.01)
+    assert len(ranks(out)) == 2
+    process.send_signal(sent)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert ranks(out) == []
+
+
+def test_a_dry_run_of_two_processes_counts_two(place):
+    said = finish(start(place, "dry", "--dry-run"))
+    assert said.count("dry run: fine") == 1
+    assert "16 rollouts" in said
+    assert not (place / "dry").exists()
+
+
+def test_another_number_of_processes_is_named(place, whole, capsys):
+    assert main(command(place, "whole", "--resume", "--ddp_timeout", "36000")) == 2
+    error = capsys.readouterr().err
+    assert "generation_batch_size: 16 -> 8" in error
+    assert "and as many processes (--launch, --nproc)" in error
+    assert main(command(place, "x", "--nproc", "2")) == 2
+    assert "does nothing without --launch. Add --launch ddp" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "reason"),
     [

@@ -206,15 +206,20 @@ class Experiment:
         from credit.report import write_report
         from credit.viewer import inspect
 
-        before = [] if self.options.skip_eval_before else self._evaluate("before", lambda: self.model)
+        before = (
+            [] if self.options.skip_eval_before else self._evaluate("before", lambda: self.model.to(self.args.device))
+        )
         if before:
             self._write_eval(before, [])
+        if self.trainer.is_fsdp_enabled:
+            self.model.to("cpu")  # where it waits to be sharded
         self._wait()
         self._write_status("running")  # both now: a kill during training must not lose them
         with self.phases("train"):
             self._train()
             self.trainer.save_model(str(self.run / "model"))
-            self.tokenizer.save_pretrained(str(self.run / "model"))
+            if self.leads:
+                self.tokenizer.save_pretrained(str(self.run / "model"))
         after = self._evaluate("after", self._trained)
         if not self.leads:
             self._wait()
@@ -230,7 +235,7 @@ class Experiment:
     def _trained(self) -> Any:
         """Return the trained weights, not the trainer's wrapper of them; of shards, what was saved."""
         if self.trainer.is_fsdp_enabled:
-            return load_model(str(self.run / "model"))[0].to(self.args.device)
+            return load_model(str(self.run / "model"), **(self.args.model_init_kwargs or {}))[0].to(self.args.device)
         return self.trainer.accelerator.unwrap_model(self.trainer.model)
 
     def _train(self) -> None:

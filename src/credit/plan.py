@@ -53,7 +53,7 @@ class Job:
         teacher: live, frozen, ema, trust_region.
         support: K rows of the head are enough (renormalised support, no policy gradient).
         checkpointing: activations of layers are recomputed.
-        bytes: of a weight, a gradient, an activation.
+        weight, activation: bytes of one number of a weight (gradient, moment of Adam), and of an activation.
         shards: devices that share weights, gradients, optimiser and teacher.
         chunk: tokens projected at once; 0 as many as hold 2^24 logits.
         taught: share of the rollouts that have a teacher; the others are not read.
@@ -68,7 +68,8 @@ class Job:
     teacher: str = "ema"
     support: bool = False
     checkpointing: bool = True
-    bytes: int = 2
+    weight: int = 4
+    activation: int = 2
     shards: int = 1
     chunk: int = 0
     taught: float = 1.0
@@ -77,6 +78,11 @@ class Job:
     def length(self) -> int:
         """Tokens the student reads."""
         return self.prompt + self.answer
+
+    @property
+    def reads(self) -> int:
+        """Forward passes of the teacher for each rollout: with a trust region two models read each view."""
+        return self.views * (2 if self.teacher == "trust_region" else 1)
 
 
 @dataclass(frozen=True)
@@ -130,25 +136,26 @@ def estimate(shape: Shape, job: Job, rates: Rates) -> Estimate:
 
 def _held(shape: Shape, job: Job) -> dict[str, float]:
     each = shape.parameters / job.shards
-    average = {"ema": 4.0 + (job.bytes if job.bytes < 4 and job.shards == 1 else 0), "live": 0.0}
-    copies = average.get(job.teacher, float(job.bytes) if job.shards == 1 else 4.0)
+    # A float32 copy is its own average; shards are kept in float32, and worn.
+    average = 4 + (job.weight if job.weight < 4 and job.shards == 1 else 0)
+    copies = {"live": 0, "ema": average}.get(job.teacher, job.weight if job.shards == 1 else 4)
     return {
-        "weights": each * job.bytes,
-        "gradients": each * job.bytes,
-        "optimiser": 2 * each * job.bytes,
+        "weights": each * job.weight,
+        "gradients": each * job.weight,
+        "optimiser": 2 * each * job.weight,
         "teacher": each * copies if job.views else 0.0,
-        "hidden-state cache": float(job.rollouts * job.views * job.answer * shape.width * job.bytes),
+        "hidden-state cache": float(job.rollouts * job.reads * job.answer * shape.width * job.activation),
     }
 
 
 def _training(shape: Shape, job: Job) -> dict[str, float]:
     tokens = job.micro * job.length
-    layer = tokens * (6 * shape.width + 2 * shape.kv + 4 * shape.inner) * job.bytes
-    kept = tokens * shape.width * job.bytes * shape.layers
+    layer = tokens * (6 * shape.width + 2 * shape.kv + 4 * shape.inner) * job.activation
+    kept = tokens * shape.width * job.activation * shape.layers
     chunk = job.chunk or max(16, 2**24 // shape.vocabulary)
     logits = min(chunk, job.micro * job.answer) * shape.vocabulary * 4
     # One gathered layer and the head where weights are shards.
-    gathered = (shape.body / shape.layers + shape.vocabulary * shape.width) * job.bytes if job.shards > 1 else 0.0
+    gathered = (shape.body / shape.layers + shape.vocabulary * shape.width) * job.weight if job.shards > 1 else 0.0
     return {
         "activations": float(kept + 3 * layer if job.checkpointing else shape.layers * layer),
         "logits": float(logits * LOGITS_COPIES),
@@ -157,20 +164,21 @@ def _training(shape: Shape, job: Job) -> dict[str, float]:
 
 
 def _generating(shape: Shape, job: Job) -> dict[str, float]:
-    cache = job.rollouts * job.length * 2 * shape.kv * shape.layers * job.bytes
-    return {"keys and values": float(cache), "gathered weights": shape.parameters * job.bytes * (job.shards > 1)}
+    cache = job.rollouts * job.length * 2 * shape.kv * shape.layers * job.activation
+    return {"keys and values": float(cache), "gathered weights": shape.parameters * job.weight * (job.shards > 1)}
 
 
 def _seconds(shape: Shape, job: Job, rates: Rates) -> dict[str, float]:
     read = job.prompt + job.shown + job.answer
     student = (4 if job.checkpointing else 3) * shape.forward(job.length) * job.rollouts * job.length
     view = shape.forward(read) * job.rollouts * job.taught * read
-    teacher, contrast = view * min(job.views, 1), view * max(0, job.views - 1)
+    each = job.reads / max(1, job.views)
+    teacher, contrast = view * each * min(job.views, 1), view * each * max(0, job.views - 1)
     # Renormalised on K: one product to find the support. Else the student's three, and one for every view.
-    products = 1 if job.support else 3 + job.views
+    products = 1 if job.support else 3 + job.reads
     head = products * shape.head * job.rollouts * job.answer
-    weights = shape.parameters * job.bytes
-    cache = job.rollouts * (job.prompt + job.answer / 2) * 2 * shape.kv * shape.layers * job.bytes
+    weights = shape.parameters * job.weight
+    cache = job.rollouts * (job.prompt + job.answer / 2) * 2 * shape.kv * shape.layers * job.activation
     prefill = shape.forward(job.prompt) * job.rollouts * job.prompt / rates.flops
     decoding = (shape.forward(job.length) + shape.head) * job.rollouts / rates.flops
     return {

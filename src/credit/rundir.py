@@ -99,9 +99,10 @@ class RunDir:
     def _refuse_other_config(self, config: dict[str, Any]) -> None:
         saved = yaml.safe_load((self / "config.yaml").read_text(encoding="utf-8"))
         if changes := differing(saved, config):
+            processes = "generation_batch_size" in changes and " and as many processes (--launch, --nproc)"
             raise ValueError(
-                f"cannot resume {self.path} with other options ({changes}). Use the options of its config.yaml, or "
-                "start another run."
+                f"cannot resume {self.path} with other options ({changes}). Use the options of its "
+                f"config.yaml{processes or ''}, or start another run."
             )
 
     def checkpoints(self) -> list[Path]:

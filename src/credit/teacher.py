@@ -8,7 +8,7 @@ a batch is scored by one fixed teacher. It is kept in float32: at rate 0.01 a bf
 
 With an adapter (LoRA) the base weights are nobody's to copy: a frozen teacher is the student with its adapter switched
 off, and the average is one of the adapter's weights, which the student wears while it scores. A sharded student (FSDP2)
-wears the teacher's shards in the same way: no rank ever holds a whole second model.
+wears the teacher's shards in the same way: no accelerator ever holds a whole second model.
 """
 
 from __future__ import annotations
@@ -131,7 +131,11 @@ class Teacher:
         from safetensors.torch import save_file
 
         named = parameters(self.model)
-        weights = {name: gathered(kept, named[name]).cpu().contiguous() for name, kept in self.weights.items()}
+        weights = {}
+        for name, kept in self.weights.items():
+            full = gathered(kept, named[name])
+            if writes:  # one rank holds all of it, the others one parameter at a time
+                weights[name] = full.cpu().contiguous()
         if not writes:
             return
         save_file(weights, Path(folder) / _WEIGHTS)
@@ -143,7 +147,7 @@ class Teacher:
         """Restore from a checkpoint; raise if it holds no teacher, or one of another kind."""
         if self.kind == "live":
             return
-        from safetensors.torch import load_file
+        from safetensors import safe_open
 
         state_file = Path(folder) / _STATE
         if not state_file.exists():
@@ -158,9 +162,10 @@ class Teacher:
                 f"{self.kind!r}, {self.rate}. Use the same settings to resume."
             )
         self.updates = state["updates"]
-        saved, named = load_file(Path(folder) / _WEIGHTS), parameters(self.model)
-        for name, kept in self.weights.items():
-            kept.copy_(sliced(saved[name], named[name]))
+        named = parameters(self.model)
+        with safe_open(Path(folder) / _WEIGHTS, framework="pt") as saved:
+            for name, kept in self.weights.items():
+                kept.copy_(sliced(saved.get_tensor(name), named[name]))
         self._show()
 
     def _show(self) -> None:

@@ -28,6 +28,8 @@ def dry_run(experiment: Experiment) -> int:
     """
     with explained():
         experiment.check()
+        if not experiment.leads:
+            return 0
         model_lines = _model(experiment)
     print("options that are set")
     for _, options in tables(experiment.resolved, experiment.origins or {}):

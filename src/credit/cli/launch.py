@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
 import sys
+from typing import NoReturn
 
 from credit.errors import UserError
 
@@ -17,10 +17,12 @@ SHARDED = {
     "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
 }
 """What accelerate reads to shard a model with FSDP2."""
+PATIENCE = 36_000
+"""Seconds for which processes wait for the one that evaluates, unless --ddp_timeout says otherwise. Default: ours."""
 
 
-def launch(kind: str, processes: int, argv: list[str]) -> int:
-    """Run `credit train` with these flags in several processes; return its exit status.
+def launch(kind: str, processes: int, argv: list[str]) -> NoReturn:
+    """Become torchrun: it runs `credit train` in several processes, and stops them when it is stopped.
 
     Args:
         kind: "ddp" or "fsdp2".
@@ -39,9 +41,11 @@ def launch(kind: str, processes: int, argv: list[str]) -> int:
         raise UserError(
             "--launch fsdp2 needs accelerators: on the CPU accelerate goes on with DDP, in silence. Use --launch ddp."
         )
+    if "--ddp_timeout" not in argv:
+        argv = [*argv, "--ddp_timeout", str(PATIENCE)]
     own = SHARDED if kind == "fsdp2" else {}
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m"]
     # After the two dashes torchrun takes no flag of ours for one of its own.
     command = [sys.executable, *command, "--", "credit", "train", *argv]
     print("launch: " + shlex.join([*(f"{k}={v}" for k, v in own.items()), *command]), flush=True)
-    return subprocess.run(command, env={**os.environ, **own}, check=False).returncode
+    os.execve(sys.executable, command, {**os.environ, **own})

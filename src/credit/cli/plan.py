@@ -21,8 +21,8 @@ def main(argv: list[str]) -> int:
         "from measured steps: docs/scale.md.",
     )
     parser.add_argument("--taught", type=float, default=1.0, help="share of rollouts with a teacher (default: 1)")
-    parser.add_argument("--gpus", type=int, default=1, help="devices that share the rollouts of a step (default: 1)")
-    parser.add_argument("--sharded", action="store_true", help="FSDP2: they share weights and optimiser too")
+    parser.add_argument("--gpus", type=int, default=1, help="devices, each with rollouts of its own (default: 1)")
+    parser.add_argument("--sharded", action="store_true", help="FSDP2: they share weights, optimiser, teacher")
     parser.add_argument("--memory_gb", type=float, default=80.0, help="memory of a device (default: 80)")
     parser.add_argument("--tflops", type=float, default=400.0, help="operations a second it reaches (default: 4e14)")
     parser.add_argument("--bandwidth_gb", type=float, default=2000.0, help="bytes it reads a second (default: 2e12)")
@@ -33,6 +33,8 @@ def main(argv: list[str]) -> int:
     own, rest = parser.parse_known_args(argv)
     if own.gpus < 1:
         raise UserError(f"--gpus {own.gpus} is no number of devices. Use 1 or more.")
+    if own.tflops <= 0 or own.bandwidth_gb <= 0 or not 0 <= own.taught <= 1:
+        raise UserError("--tflops and --bandwidth_gb must be above 0, and --taught a share in [0, 1].")
     rest = split_flags(rest)
     go_offline_if_embedded(source_of(rest))
     from credit.cli.train import parse_options
@@ -51,22 +53,27 @@ def main(argv: list[str]) -> int:
 
 
 def _job(args: Any, own: argparse.Namespace) -> Any:
+    from credit.batches import batches
     from credit.plan import Job
 
     if args.max_completion_length is None:
         raise UserError("max_completion_length is not set, and the length of an answer decides most of a step. Set it.")
-    without = args.drawn_negatives if args.form == "feedback_contrast" and args.effective_lam > 0 else 0
+    b, rule = batches(args, ()), args.rule
+    pure = args.level == "vocabulary" and not args.policy_gradient and not rule.needs_entropy
+    half = str((args.model_init_kwargs or {}).get("dtype", "float32")) in ("bfloat16", "float16")
     return Job(
         rollouts=args.per_device_train_batch_size * args.steps_per_generation,
         micro=args.per_device_train_batch_size,
         prompt=own.prompt_tokens,
         answer=args.max_completion_length,
         shown=args.max_completion_length if own.shown_tokens is None else own.shown_tokens,
-        views=1 + args.drawn_negatives + without if args.uses_teacher else 0,
+        views=b.teacher + b.contrast + b.without_feedback,
         teacher=args.teacher,
-        support=bool(args.support_size) and args.tail == "renormalise" and not args.policy_gradient,
+        support=bool(args.support_size) and args.tail == "renormalise" and pure,
         checkpointing=args.gradient_checkpointing,
-        bytes=2 if args.bf16 else 4,
+        # As credit train loads them: float32 unless told otherwise, and what is sharded in mixed precision is float32.
+        weight=2 if half and not (own.sharded and args.bf16) else 4,
+        activation=2 if args.bf16 or half else 4,
         shards=own.gpus if own.sharded else 1,
         chunk=args.chunk_tokens,
         taught=own.taught,

@@ -43,10 +43,12 @@ def _main(argv: list[str]) -> int:
     from credit.cli.parsing import origins
     from credit.presets import PRESETS
 
-    if options.launch and not options.dry_run and "LOCAL_RANK" not in os.environ:
+    if options.nproc and not options.launch:
+        raise UserError(f"--nproc {options.nproc} does nothing without --launch. Add --launch ddp, or drop it.")
+    if options.launch and "LOCAL_RANK" not in os.environ:
         from credit.cli.launch import launch
 
-        return launch(options.launch, options.nproc, argv)
+        launch(options.launch, options.nproc, argv)
     hf_logging.disable_progress_bar()  # one display of progress is enough
     command = ["train", *(a for a in argv if a != "--resume")]
     experiment = Experiment(options, args, command, progress, origins(argv, PRESETS))
