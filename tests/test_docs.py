@@ -72,6 +72,16 @@ def test_the_results_page_is_what_the_committed_results_say():
         )
 
 
+def test_tables_of_performance_are_what_the_saved_runs_say():
+    made = runpy.run_path(str(DOCS / "performance.py"), run_name="performance")
+    for name in made["PAGES"]:
+        text = (DOCS / name).read_text()
+        assert made["filled"](text) == text, "run: python docs/performance.py"
+    assert {mark for name in made["PAGES"] for mark in re.findall(r"<!-- (\w+) -->", (DOCS / name).read_text())} == set(
+        made["tables"]()
+    )
+
+
 def test_numbers_of_the_study_in_prose_are_in_its_results():
     results = (DOCS / "results.md").read_text().replace("\u2212", "-")
     readme = (DOCS.parent / "README.md").read_text()

@@ -1,6 +1,6 @@
 """The estimate on paper against what was measured, and what must follow from what."""
 
-import json
+import runpy
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,17 +9,9 @@ import pytest
 from credit.cli import main
 from credit.plan import MIB, Job, Rates, Shape, estimate
 
-MEASURED = json.loads((Path(__file__).parents[1] / "benchmarks" / "results" / "step.json").read_text())["sizes"]
-RATES = Rates(50e9, 10e9)  # one CPU thread
-
-
-def of_size(size: dict, views: int) -> tuple[Shape, Job]:
-    d, layers = size["D"], size["L"]
-    body = layers * (4 * d * d + 9 * d * d + 2 * d + 2 * 64) + d
-    shape = Shape(body + 2 * size["V"] * d, size["V"], d, layers, 3 * d, d)
-    job = Job(size["N"], size["N"], size["P"], size["T"], size["T"], views, support=True, activation=4)
-    job = replace(job, taught=0.5 if size["G"] == 2 else 1.0)
-    return shape, job
+PAGES = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "performance.py"), run_name="performance")
+of_size, RATES = PAGES["of_size"], PAGES["ONE_CORE"]
+MEASURED = PAGES["saved"]("step")["sizes"] | PAGES["saved"]("step_long")["sizes"]
 
 
 @pytest.mark.parametrize("name", MEASURED)

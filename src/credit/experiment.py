@@ -206,9 +206,7 @@ class Experiment:
         from credit.report import write_report
         from credit.viewer import inspect
 
-        before = (
-            [] if self.options.skip_eval_before else self._evaluate("before", lambda: self.model.to(self.args.device))
-        )
+        before = [] if self.options.skip_eval_before else self._evaluate("before", self._untrained)
         if before:
             self._write_eval(before, [])
         if self.trainer.is_fsdp_enabled:
@@ -231,6 +229,9 @@ class Experiment:
         write_report(self.run.path)
         self._wait()
         return result
+
+    def _untrained(self) -> Any:
+        return self.model.to(self.args.device)  # one that will be sharded is still where it was loaded
 
     def _trained(self) -> Any:
         """Return the trained weights, not the trainer's wrapper of them; of shards, what was saved."""
