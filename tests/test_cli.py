@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -127,34 +126,6 @@ def test_one_seed_one_result(place):
     assert metrics(place / "twin-a") != metrics(place / "other-seed")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kill_after", [3, 8, 11])
-def test_a_killed_run_resumes_to_the_same_numbers(place, kill_after):
-    """Epochs are 9 steps long: the kills fall into the first and the second."""
-    flags = ("--max_steps", "14", "--save_steps", "2", "--save_total_limit", "2", "--blend", "loss", "--skip_eval")
-    whole = "whole"
-    if not (place / whole).exists():
-        assert main(train(place, whole, *flags)) == 0
-    out = place / f"killed-{kill_after}"
-    process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "credit", *train(place, out.name, *flags)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    log = out / "metrics.jsonl"
-    while process.poll() is None and (not log.exists() or log.read_text().count("\n") < kill_after):
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert len(log.read_text().splitlines()) < 14, "the run ended before the kill; the test proves nothing"
-
-    assert main(train(place, out.name, *flags, "--resume")) == 0
-    assert metrics(out) == metrics(place / whole)
-    for name in ("model.safetensors", "credit_teacher.safetensors"):
-        assert (out / "checkpoint-14" / name).read_bytes() == (place / whole / "checkpoint-14" / name).read_bytes()
-
-
 def test_resume_recalls_the_command_that_started_the_run(place, capsys):
     assert main(train(place, "recalled", "--skip_eval", "--lam=0.3")) == 0
     expected = metrics(place / "recalled")
@@ -205,17 +176,6 @@ def test_only_the_embedded_world_goes_offline(tmp_path, argv, offline):
     env["PYTHONPATH"] = str(Path(__file__).parents[1] / "src")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
     assert done.stdout.split()[-1] == str(offline)
-
-
-def test_a_half_written_checkpoint_is_not_resumed_from(place):
-    flags = ("--skip_eval", "--save_total_limit", "3")
-    assert main(train(place, "half", *flags)) == 0
-    expected = metrics(place / "half")
-    (place / "half" / "checkpoint-4" / "credit_complete.json").unlink()
-    with (place / "half" / "metrics.jsonl").open("a") as log:
-        log.write('{"step": 5, "lo')
-    assert main(train(place, "half", *flags, "--resume")) == 0
-    assert metrics(place / "half") == expected
 
 
 # -- what a person can get wrong

@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+from credit.checkpoints import flaw
 from credit.cli import main
 from local_models import save_model, write_rows
 
@@ -118,9 +119,13 @@ def test_a_stopped_launch_leaves_no_rank_behind(place, sent):
         time.sleep(0.01)
     assert len(ranks(out)) == 2
     process.send_signal(sent)
-    process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=60)
     assert process.returncode != 0
     assert ranks(out) == []
+    if sent == signal.SIGTERM:  # both finish the same step
+        steps = metrics(out)[-1]["step"]
+        assert f"SIGTERM after step {steps}. Nothing is lost" in said
+        assert flaw(out / f"checkpoint-{steps}") is None
 
 
 def test_a_dry_run_of_two_processes_counts_two(place):

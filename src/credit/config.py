@@ -214,7 +214,8 @@ class CreditConfig(GRPOConfig):
         return beside or self.beta != 0 or self.entropy_coef != 0 or self.use_adaptive_entropy
 
     @property
-    def _saves(self) -> str:
+    def saves(self) -> str:
+        """When checkpoints are saved: TRL's `save_strategy` as a word."""
         return str(getattr(self.save_strategy, "value", self.save_strategy))
 
     @property
@@ -380,12 +381,18 @@ class CreditConfig(GRPOConfig):
                 f"a generation batch would last {buffer:g} optimiser steps (steps_per_generation * num_iterations / "
                 "gradient_accumulation_steps): the teacher would move inside it. Make one a multiple of the other."
             )
-        if self._saves == "no":
+        if self.saves == "no":
             return
         if self.save_only_model or self.ignore_data_skip:
             raise ValueError(
                 "save_only_model and ignore_data_skip make a resumed run another run. Remove them, or set "
                 "save_strategy='no'."
+            )
+        if self.enable_jit_checkpoint:
+            raise ValueError(
+                "enable_jit_checkpoint saves inside a generation batch, each process at a moment of its own; such a "
+                "checkpoint resumes to another run. Remove it: credit train stops in order at SIGTERM by itself, and "
+                "in a script `credit.preemption.StopsInOrder` does."
             )
         if self.save_total_limit == 1:
             raise ValueError(
@@ -394,9 +401,9 @@ class CreditConfig(GRPOConfig):
             )
         if buffer <= 1:
             return
-        if self._saves != "steps" or self.save_steps < 1 or self.save_steps % buffer:
+        if self.saves != "steps" or self.save_steps < 1 or self.save_steps % buffer:
             raise ValueError(
-                f"save_steps={self.save_steps} ({self._saves}) can fall inside a generation batch of "
+                f"save_steps={self.save_steps} ({self.saves}) can fall inside a generation batch of "
                 f"{buffer:g} optimiser steps; resuming there would draw other rollouts. Use save_strategy='steps' and "
                 f"a multiple of {buffer:g}."
             )

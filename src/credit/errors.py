@@ -11,6 +11,10 @@ class UserError(Exception):
     """What is wrong and how to mend it, in one line."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came. What was asked for from outside is no fault of the run."""
+
+
 @contextmanager
 def explained() -> Iterator[None]:
     """Turn complaints raised while a run is being set up into `UserError`; later errors keep their traceback.

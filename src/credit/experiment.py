@@ -8,15 +8,16 @@ import shutil
 import sys
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
 
+from credit.checkpoints import explained_if_full
 from credit.context import completion_text
-from credit.errors import explained
+from credit.errors import Terminated, explained
 from credit.phases import Phases
 from credit.rundir import RunDir
 from credit.sources import SourceOptions, bad_rows, fit_prompts, load_model, load_task, model_path, option
@@ -172,6 +173,7 @@ class Experiment:
         from datasets import Dataset
         from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+        from credit.preemption import StopsInOrder
         from credit.run_callback import RunCallback
         from credit.tasks.environments import has_environment
         from credit.trainer import CreditTrainer
@@ -191,15 +193,19 @@ class Experiment:
         for callback in (PrinterCallback, ProgressCallback):
             trainer.remove_callback(callback)
         trainer.add_callback(RunCallback(self.run, self.progress))
+        self.stops = StopsInOrder(self.args.steps_per_buffer, self.args.saves != "no", trainer.anywhere)
+        trainer.add_callback(self.stops)
         return trainer
 
     def execute(self) -> dict[str, Any] | None:
         """Run it all; return the content of `eval.json`, or None when evaluation was skipped."""
         self._write_status("running")
         try:
-            return self._execute()
+            with explained_if_full(self.run.path), self.stops:
+                return self._execute()
         except BaseException as error:
-            self._write_status("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error)
+            with suppress(OSError):  # a full disk takes no last word either
+                self._write_status("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error)
             raise
 
     def _execute(self) -> dict[str, Any] | None:
@@ -247,6 +253,8 @@ class Experiment:
             self.trainer._load_from_checkpoint(str(self.checkpoint))
         else:
             self.trainer.train(resume_from_checkpoint=str(self.checkpoint))
+        if self.stops.asked:
+            raise Terminated(f"SIGTERM after step {self.trainer.state.global_step}")
 
     def _evaluate(self, name: str, model: Callable[[], Any]) -> list[dict[str, Any]]:
         from credit.evaluate import evaluate, read_records, write_records
@@ -319,6 +327,7 @@ class Experiment:
                 "started": self.started,
                 **self.phases.record(),
                 "resumed_from": self.checkpoint.name if self.checkpoint else None,
+                "set_aside": self.run.set_aside,
                 "idle_warnings": self.trainer.idle_warnings,
                 "command": self.command,
                 "origins": self.origins,

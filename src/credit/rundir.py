@@ -16,8 +16,7 @@ from typing import Any
 
 import yaml
 
-COMPLETE = "credit_complete.json"
-"""Written last into a checkpoint; a checkpoint without it was interrupted and is never resumed from."""
+from credit.checkpoints import flaw, sealed, step_of
 
 _OURS = (
     "config.yaml",
@@ -39,10 +38,15 @@ def differing(saved: dict[str, Any], config: dict[str, Any]) -> str:
 
 
 class RunDir:
-    """The folder of one run."""
+    """The folder of one run.
+
+    Attributes:
+        set_aside: checkpoints found damaged when the run was resumed, and what was wrong with each.
+    """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
+        self.set_aside: list[str] = []
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -107,26 +111,37 @@ class RunDir:
 
     def checkpoints(self) -> list[Path]:
         """Return complete checkpoints, oldest first."""
-        folders = [p for p in self.path.glob("checkpoint-*") if (p / COMPLETE).exists()]
-        return sorted(folders, key=lambda p: int(p.name.rpartition("-")[2]))
+        return sorted(filter(sealed, self.path.glob("checkpoint-*")), key=step_of)
 
     def _rewind(self) -> Path | None:
-        """Drop what was written after the last complete checkpoint; it will be written again, the same."""
-        complete = self.checkpoints()
-        last = complete[-1] if complete else None
-        step = int(last.name.rpartition("-")[2]) if last else 0
+        """Drop what was written after the last whole checkpoint; it will be written again, the same."""
         for folder in self.path.glob("checkpoint-*"):
-            if folder not in complete:
+            if not sealed(folder):
                 shutil.rmtree(folder)
+        last = self._last_whole()
+        step = step_of(last) if last else 0
         metrics = self / "metrics.jsonl"
         if metrics.exists():
             kept = [line for line in metrics.read_text(encoding="utf-8").splitlines() if _step(line) <= step]
             self.write_text("metrics.jsonl", "".join(line + "\n" for line in kept))
         return last
 
+    def _last_whole(self) -> Path | None:
+        """Return the newest undamaged checkpoint; damaged ones after it are renamed, not lost."""
+        for folder in reversed(self.checkpoints()):
+            wrong = flaw(folder)
+            if wrong is None:
+                return folder
+            aside = self / f"damaged-{folder.name}"
+            shutil.rmtree(aside, ignore_errors=True)
+            folder.rename(aside)
+            self.set_aside.append(f"{folder.name} is damaged ({wrong}); it is kept as {aside.name}.")
+        return None
+
     def _clear(self) -> None:
         """Remove the files a run leaves, and nothing else."""
-        for folder in [*(self / name for name in _OUR_FOLDERS), *self.path.glob("checkpoint-*")]:
+        checkpoints = [*self.path.glob("checkpoint-*"), *self.path.glob("damaged-checkpoint-*")]
+        for folder in [*(self / name for name in _OUR_FOLDERS), *checkpoints]:
             if folder.is_dir():
                 shutil.rmtree(folder)
         # config.yaml, the first of them, goes last: it marks the folder as ours if a kill comes in between.

@@ -19,7 +19,6 @@ The `advantage` column of TRL's completion table stays the group advantage; toke
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from accelerate.utils import gather_object, is_peft_model
 from torch import Tensor
 
 from credit import _trl
+from credit.checkpoints import flaw, saving, seal, sealed
 from credit.config import CreditConfig
 from credit.context import DEFAULT_TEMPLATE, TeacherTemplate, strip_thinking, transcript
 from credit.feedback import AsyncFeedbackReward, FeedbackReward, Graded, environment_feedback, merge_feedback
@@ -37,7 +37,6 @@ from credit.kernel import Views, token_logps, vocabulary_loss
 from credit.methods import get_method
 from credit.passes import response_hidden, shares_beginnings
 from credit.phases import StepClock
-from credit.rundir import COMPLETE
 from credit.scoring import Head, check_head, head_of, with_response_head
 from credit.shards import parameters
 from credit.startup import refuse_data, refuse_unsupported
@@ -399,6 +398,10 @@ class CreditTrainer(_trl.GRPOTrainer):
             self._metrics["train"][f"credit/{name}"].append(share)
         return shares
 
+    def anywhere(self, here: bool) -> bool:
+        """Return whether something is so on any rank; all of them ask together."""
+        return self._most_of_ranks(int(here)) > 0
+
     def _warn(self, text: str) -> None:
         logger.warning(text)
         self.idle_warnings.append(f"Step {self.state.global_step}: {text}")
@@ -406,14 +409,21 @@ class CreditTrainer(_trl.GRPOTrainer):
     # -- checkpoints
 
     def _save_checkpoint(self, model, trial):
-        super()._save_checkpoint(model, trial)
         folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
-        if self.teacher is not None:
-            self.teacher.save(folder, self.args.should_save)
-        self.accelerator.wait_for_everyone()  # what other ranks write belongs to a complete checkpoint too
-        if not self.args.should_save:
-            return
-        (folder / COMPLETE).write_text(json.dumps({"step": self.state.global_step}))
+        with saving(folder):
+            super()._save_checkpoint(model, trial)
+            if self.teacher is not None:
+                self.teacher.save(folder, self.args.should_save)
+            self.accelerator.wait_for_everyone()  # what other ranks write belongs to a complete checkpoint too
+            if self.args.should_save:
+                seal(folder)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        folder = Path(resume_from_checkpoint)
+        # Without a seal it may be TRL's own, whose teacher is the student.
+        if self.args.process_index == 0 and sealed(folder) and (wrong := flaw(folder)):
+            raise ValueError(f"{folder} is damaged: {wrong}. Resume from an earlier checkpoint.")
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _get_train_sampler(self, dataset=None):
         sampler = super()._get_train_sampler(dataset)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from importlib import import_module
 
 from credit import __version__
-from credit.errors import UserError
+from credit.errors import Terminated, UserError
 
 COMMANDS = {
     "train": "train on the embedded world, or any causal LM and rows of your own",
@@ -56,11 +57,9 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # `credit ... | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         goes_on = {"train": "go on with --resume", "compare": "the same command goes on"}
         hint = f" Nothing is lost: {goes_on[chosen]}." if chosen in goes_on else ""
-        print(
-            f"\ncredit {chosen}: interrupted.{hint}",
-            file=sys.stderr,
-        )
-        return 130
+        terminated = isinstance(stop, Terminated)
+        print(f"\ncredit {chosen}: {f'stopped: {stop}' if terminated else 'interrupted'}.{hint}", file=sys.stderr)
+        return 128 + (signal.SIGTERM if terminated else signal.SIGINT)

@@ -76,6 +76,9 @@ def announce(experiment: Any) -> None:
     show_bad_rows(bad_rows(experiment.task))
     if experiment.checkpoint:
         console.print(f"resuming from {experiment.checkpoint.name}", highlight=False)
+    for damage in experiment.run.set_aside:
+        rest = "" if experiment.checkpoint else " No other is left: the run begins again."
+        console.print(f"[yellow]{damage}{rest}[/]", highlight=False, soft_wrap=True)
     sys.stdout.flush()
 
 

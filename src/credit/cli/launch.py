@@ -20,6 +20,9 @@ SHARDED = {
 PATIENCE = 36_000
 """Seconds for which processes wait for the one that evaluates, unless --ddp_timeout says otherwise. Default: ours."""
 
+GRACE = 600
+"""Seconds a stopped launch leaves its processes to finish a step and save; torchrun's own 30 are few. Default: ours."""
+
 
 def launch(kind: str, processes: int, argv: list[str]) -> NoReturn:
     """Become torchrun: it runs `credit train` in several processes, and stops them when it is stopped.
@@ -43,7 +46,7 @@ def launch(kind: str, processes: int, argv: list[str]) -> NoReturn:
         )
     if "--ddp_timeout" not in argv:
         argv = [*argv, "--ddp_timeout", str(PATIENCE)]
-    own = SHARDED if kind == "fsdp2" else {}
+    own = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(GRACE), **(SHARDED if kind == "fsdp2" else {})}
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m"]
     # After the two dashes torchrun takes no flag of ours for one of its own.
     command = [sys.executable, *command, "--", "credit", "train", *argv]
