@@ -169,14 +169,14 @@ def _hidden(model: nn.Module, texts: list[list[int]], shared: int, device: torch
 
     No mask: under causal attention nothing looks at what follows, so that padding changes nothing that is read.
     """
-    cache, options = None, {}
+    options = {}
     if shared:
         from transformers import DynamicCache
 
         beginnings: dict[tuple[int, ...], int] = {}
         which = [beginnings.setdefault(tuple(ids[:shared]), len(beginnings)) for ids in texts]
         cache = DynamicCache()
-        options = {"past_key_values": cache, "use_cache": True}
+        options = {"keys": cache}
         model(input_ids=torch.tensor(list(beginnings), device=device), on_hidden=lambda h: h[:, :0], **options)
         cache.batch_select_indices(torch.tensor(which, device=device))
     width = max(len(ids) for ids in texts) - shared

@@ -8,6 +8,7 @@ gradient runs *inside* the model's forward (`with_response_head`), so that wrapp
 from __future__ import annotations
 
 import functools
+import inspect
 import types
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -158,17 +159,24 @@ def with_response_head(model: nn.Module) -> None:
     """Teach `model.forward` one more keyword: `on_hidden=function`.
 
     With it, forward runs the body and returns `function(hidden_BLD)` of its last hidden states, one for each input
-    token. Without it the forward is the previous one, untouched.
+    token. Without it the forward is the previous one, untouched. `keys` is a cache to read and fill.
     """
     previous = model.forward
 
     @functools.wraps(type(model).forward)
-    def forward(self, *args, on_hidden: Callable[[Tensor], Any] | None = None, **kwargs):
+    def forward(self, *args, on_hidden: Callable[[Tensor], Any] | None = None, keys: Any = None, **kwargs):
         if on_hidden is None:
             return previous(*args, **kwargs)
+        if keys is not None:
+            kwargs |= {_cache_name(self.base_model): keys, "use_cache": True}
         return on_hidden(self.base_model(*args, **{"use_cache": False, **kwargs}).last_hidden_state)
 
     model.forward = types.MethodType(forward, model)
+
+
+def _cache_name(body: nn.Module) -> str:
+    """Return the keyword of a cache: transformers 5.24 renamed it."""
+    return "cache" if "cache" in inspect.signature(body.forward).parameters else "past_key_values"
 
 
 def in_chunks(function: Callable[..., dict[str, Tensor]], size: int, *tensors: Tensor | None) -> dict[str, Tensor]:
