@@ -18,6 +18,10 @@ REFUSED = {
         {"num_iterations": 2, "save_strategy": "steps", "save_steps": 3},
         "multiple of 2",
     ),
+    "checkpoints inside a batch": (
+        {"save_strategy": "steps", "save_steps": 2, "enable_jit_checkpoint": True},
+        "credit train stops in order at SIGTERM by itself",
+    ),
     "one checkpoint": (
         {"save_strategy": "steps", "save_steps": 2, "save_total_limit": 1},
         "save_total_limit=2",
@@ -93,6 +97,14 @@ def test_presets_set_the_methods_own_fields_only(tmp_path):
 def test_defaults_hold_enough_prompts_to_contrast(tmp_path):
     config = CreditConfig(str(tmp_path))
     assert config.generation_batch_size // config.num_generations > config.num_negatives
+
+
+def test_a_quantised_output_layer_is_refused(tmp_path):
+    model = make_model("qwen3", tie_word_embeddings=False)
+    quantised = model.lm_head.weight.detach().to(torch.int8)
+    model.lm_head.weight = torch.nn.Parameter(quantised, requires_grad=False)
+    with pytest.raises(ValueError, match=r"output layer is quantised \(torch\.int8\).*llm_int8_skip_modules"):
+        make_trainer(tmp_path, model=model)
 
 
 def test_a_checkpoint_without_the_teacher_is_refused(tmp_path):

@@ -141,8 +141,9 @@ def test_only_what_needs_a_gradient_elsewhere_projects_everything(tmp_path, monk
         ({"method": "srpo"}, False),
     ):
         called.clear()
-        fit(make_trainer(tmp_path / "out", **{"support_size": 8, "max_steps": 1, **changed}))
-        assert bool(called) is thin, changed
+        trainer = make_trainer(tmp_path / "out", **{"support_size": 8, "max_steps": 1, **changed})
+        fit(trainer)
+        assert bool(called) is trainer.args.sparse_head is thin, changed
     assert make_config(tmp_path, beta=0.1).policy_gradient  # its trainer would load a reference model by name
 
 

@@ -224,6 +224,12 @@ class CreditConfig(GRPOConfig):
         assert self.steps_per_generation is not None
         return self.steps_per_generation * self.num_iterations / self.gradient_accumulation_steps
 
+    @property
+    def sparse_head(self) -> bool:
+        """Whether the loss projects with gradient at K tokens only (`credit.sparse`)."""
+        sparse = self.level == "vocabulary" and self.uses_teacher and self.loss_options().sparse
+        return sparse and not (self.policy_gradient or self.rule.needs_entropy)
+
     def loss_options(self) -> LossOptions:
         """Return the fields that turn a target into a loss."""
         return LossOptions(

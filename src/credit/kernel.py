@@ -33,6 +33,11 @@ class LossOptions:
     chunk_tokens: int
     generic_mean: str = "logs"
 
+    @property
+    def sparse(self) -> bool:
+        """Whether the loss needs the head at K tokens only; what else is trained or logged may need all of it."""
+        return bool(self.support_size) and self.tail == "renormalise"
+
 
 @dataclass
 class Views:
@@ -80,7 +85,7 @@ def vocabulary_loss(
         `support_mass` (student probability inside the support), `clamped` (share of support entries whose G met the
         floor). With `teacher_entropy` also that, in nats.
     """
-    if options.support_size and options.tail == "renormalise" and not (policy_gradient or teacher_entropy):
+    if options.sparse and not (policy_gradient or teacher_entropy):
         return _sparse_loss(hidden_ND, labels_N, head, views, teacher_head, target, options)
 
     def chunk(h, labels, teacher, contrast, available, nofeedback):

@@ -50,6 +50,11 @@ def refuse_model(args: Any, student: Any) -> None:
             "layer out of target_modules and modules_to_save.",
         ),
         (
+            not head.weight.is_floating_point() or head.weight.itemsize < 2,
+            f"the output layer is quantised ({head.weight.dtype}): its rows are not numbers that credit can be "
+            "computed from. Leave it out of the quantisation (llm_int8_skip_modules: [lm_head]).",
+        ),
+        (
             args.support_size > vocabulary,
             f"support_size={args.support_size} is larger than the vocabulary ({vocabulary}). Lower it, or use 0 for "
             "the full vocabulary.",

@@ -63,6 +63,8 @@ def announce(experiment: Any) -> None:
         details += [f"form {args.form}", f"lambda {args.lam:g}", f"C {args.num_negatives}"]
     if args.uses_teacher:
         details += [f"{args.teacher} teacher", args.divergence if args.level == "vocabulary" else "token level"]
+    if args.uses_teacher and args.level == "vocabulary":
+        details.append(f"head at {args.support_size} tokens" if args.sparse_head else "head over the vocabulary")
     if args.blend != "none":
         details.append(f"blended with GRPO at the {args.blend}, weight {args.blend_weight:g}")
     method = args.method + (f" ({', '.join(details)})" if details else "")
