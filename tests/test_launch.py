@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import yaml
 
 from credit.checkpoints import flaw
 from credit.cli import main
+from credit.cli.launch import SHARDED
 from local_models import save_model, write_rows
 
 OPTIONS = {
@@ -126,6 +128,41 @@ def test_a_stopped_launch_leaves_no_rank_behind(place, sent):
         steps = metrics(out)[-1]["step"]
         assert f"SIGTERM after step {steps}. Nothing is lost" in said
         assert flaw(out / f"checkpoint-{steps}") is None
+
+
+def start_sharded(place: Path, out: str, *flags: str) -> subprocess.Popen:
+    """What `--launch fsdp2` starts, which is refused without accelerators."""
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    script = str(Path(__file__).with_name("sharded.py"))
+    return subprocess.Popen(
+        [sys.executable, *torchrun, script, *command(place, out, *flags)], stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, env={**os.environ, **SHARDED, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for the ranks in /proc")
+def test_a_sharded_run_is_evaluated_stopped_and_resumed_also_after_its_last_step(place):
+    finish(start_sharded(place, "sharded"))
+    whole, out = place / "sharded", place / "sharded-stopped"
+    assert (whole / "checkpoint-12" / "pytorch_model_fsdp.bin").exists(), "it was not sharded"
+    process = start_sharded(place, out.name, "--save_steps", "50")
+    log, end = out / "metrics.jsonl", time.time() + 120
+    while time.time() < end and (not log.exists() or log.read_text().count("\n") < 4):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    steps = metrics(out)[-1]["step"]
+    assert steps < 12, "the run ended before the signal; the test proves nothing"
+    assert f"SIGTERM after step {steps}. Nothing is lost" in said
+    finish(start_sharded(place, out.name, "--save_steps", "50", "--resume"))
+    for one, two in zip(metrics(whole), metrics(out), strict=True):
+        assert one == pytest.approx(two, **EXACT)
+    model = (whole / "model" / "model.safetensors").read_bytes()
+    assert (out / "model" / "model.safetensors").read_bytes() == model
+    shutil.rmtree(whole / "model")
+    finish(start_sharded(place, "sharded", "--resume"))
+    assert (whole / "model" / "model.safetensors").read_bytes() == model
 
 
 def test_a_dry_run_of_two_processes_counts_two(place):
