@@ -1,7 +1,13 @@
 """`python -m credit`."""
 
+import os
 import sys
 
 from credit.cli import main
 
-sys.exit(main())
+status = main()
+if "LOCAL_RANK" in os.environ:
+    from credit.cli.launch import leave
+
+    leave(status)
+sys.exit(status)
