@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from credit._trl import GRPOConfig
-from credit.allowed import BASELINES, BLENDS, FEEDBACK_WHEN, LEVELS, TOKEN_CREDIT, check_values
+from credit.allowed import BASELINES, BLENDS, FEEDBACK_WHEN, LEVELS, SCORED_BY, TOKEN_CREDIT, check_values
 from credit.contrast import NEGATIVES_FROM
 from credit.divergences import DIVERGENCES, INSERTIONS, TAILS
 from credit.kernel import LossOptions
@@ -117,8 +117,8 @@ class CreditConfig(GRPOConfig):
     )
     importance_cap: float = _option(
         0.0,
-        "Vocabulary level: multiply by min(p / p_old, cap), detached, when generation and update differ; 0 is off "
-        "(SDPO uses 2). Default: ours.",
+        "Vocabulary level: multiply by min(p / p_old, cap), detached, when the student has moved since it answered; 0 "
+        "is off (SDPO uses 2). What vLLM samples differently is for TRL's vllm_importance_sampling_*. Default: ours.",
     )
     teacher: str = _option(
         "ema",
@@ -130,6 +130,12 @@ class CreditConfig(GRPOConfig):
         0.01,
         "Share of the student mixed into the EMA teacher after the last optimiser step of each generation batch; with "
         "`trust_region`, its weight in the logits (SDPO: 0.01). Default: paper (value); ours (moment, as SDPO).",
+    )
+    teacher_scored_by: str = _option(
+        "trainer",
+        "Who computes the teacher's log-probabilities: the `trainer`, or the vLLM `server` that the rollouts come from "
+        "(token level, live teacher, temperature 1). Default: ours.",
+        SCORED_BY,
     )
     success_threshold: float = _option(
         1.0, "A rollout whose weighted reward reaches this may serve others as the solution. Default: ours."
@@ -174,6 +180,11 @@ class CreditConfig(GRPOConfig):
         None, "opsd, sdft: column of the data that holds a right solution, which the teacher is shown. Default: ours "
         "(none: it must be named)."
     )  # fmt: skip
+    vllm_server_timeout: float = _option(
+        10.0,
+        "use_vllm with a server: seconds to wait for it to be up. Default: ours (TRL waits 240 for one that nobody "
+        "may have started).",
+    )
     idle_warning_steps: int = _option(
         5, "Warn after this many generation batches without any teacher, negative or feedback. Default: ours."
     )
@@ -243,6 +254,8 @@ class CreditConfig(GRPOConfig):
             self.bf16, self.use_cpu = False, True
         super().__post_init__()
         self._refuse_idle_combinations()
+        if self.teacher_scored_by == "server":
+            self._refuse_unknown_to_a_server()
         if self.uses_teacher:
             self._refuse_changed_meanings()
         self._refuse_unresumable_saves()
@@ -372,6 +385,45 @@ class CreditConfig(GRPOConfig):
         for broken, reason in rules:
             if broken:
                 raise ValueError(reason)
+
+    def _refuse_unknown_to_a_server(self) -> None:
+        """Refuse what needs more than the log-probabilities that a vLLM server gives of sampled tokens."""
+        rules = [
+            (not self.uses_teacher, f"method={self.method!r} has no teacher to score"),
+            (
+                not (self.use_vllm and self.vllm_mode == "server"),
+                "there is no server. Set use_vllm=True and vllm_mode='server'",
+            ),
+            (
+                self.level != "token",
+                "a server gives log-probabilities of sampled tokens, and level='vocabulary' compares whole "
+                "distributions. Set level='token'",
+            ),
+            (
+                self.teacher != "live",
+                f"the server holds the student's weights, and teacher={self.teacher!r} has others. Set teacher='live'",
+            ),
+            (
+                self.rule.advantage is not None or ":" in self.method,
+                f"the rule of method={self.method!r} may look at whole distributions. Use credit or sdpo",
+            ),
+            (
+                self.baseline == "expected",
+                "baseline='expected' is a mean over the vocabulary. Set baseline='batch_mean' or 'none'",
+            ),
+            (
+                self.temperature != 1,
+                f"vLLM scores a given text at temperature 1, and rollouts are drawn at {self.temperature:g}. Set "
+                "temperature=1",
+            ),
+            (
+                bool(self.credit_log_steps and self.credit_log_alternatives),
+                "the alternatives in credit files are read from whole distributions. Set credit_log_alternatives=0",
+            ),
+        ]
+        for broken, reason in rules:
+            if broken:
+                raise ValueError(f"teacher_scored_by='server': {reason}, or teacher_scored_by='trainer'.")
 
     def _refuse_unresumable_saves(self) -> None:
         buffer = self.steps_per_buffer
