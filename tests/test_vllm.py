@@ -1,12 +1,16 @@
 """Rollouts by a vLLM server (`vllm_server.py`): whose they are, whose weights, what is corrected, who scores."""
 
 import copy
+import json
 
 import pytest
 import torch
 from peft import LoraConfig
+from trl.generation.vllm_client import VLLMClient
 
 from credit import CreditConfig, CreditTrainer
+from credit.cli import main
+from credit.server import vllm_explained
 from local_models import fit, history, make_config, make_dataset, make_model, make_tokenizer, make_trainer, reward
 from vllm_server import VLLMServer, digest, use_server
 
@@ -27,8 +31,8 @@ def serve(monkeypatch):
     """Start a server with weights of its own, which rollouts come from only until the first update."""
     servers = []
 
-    def start(**how) -> VLLMServer:
-        server = VLLMServer(make_model("qwen3", initializer_range=0.1), **how)
+    def start(model=None, **how) -> VLLMServer:
+        server = VLLMServer(model or make_model("qwen3", initializer_range=0.1), **how)
         use_server(server, lambda *where: monkeypatch.setattr(*where, raising=False))
         servers.append(server.__enter__())
         return server
@@ -123,6 +127,96 @@ def test_the_server_has_an_adapter_merged(tmp_path, serve):
     assert server.digests == merged
     assert len(set(merged)) == 2
     assert history(trainer)[1]["sampling/importance_sampling_ratio/mean"] == pytest.approx(1, abs=1e-4)
+
+
+# -- what is said when something is missing
+
+
+def test_a_missing_package_is_named_before_anything_is_loaded(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("credit.experiment.load_model", lambda *args: pytest.fail("weights were loaded"))
+    with pytest.raises(ValueError, match=r"vllm, which is not installed. Run: pip install 'trl\[vllm\]'"):
+        make_trainer(tmp_path, use_vllm=True)
+    for mode in ("server", "colocate"):
+        for last in ([], ["--dry-run"]):
+            flags = ["--output_dir", str(tmp_path / "run"), "--use_vllm", "true", "--vllm_mode", mode]
+            assert main(["train", "--config", "quickstart", *flags, *last]) != 0
+            assert "Run: pip install 'trl[vllm]'" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_server_that_is_not_there_is_named_soon_with_the_command_that_starts_it(tmp_path, serve):
+    server = serve()
+    server.__exit__()
+    assert make_config(tmp_path).vllm_server_timeout == 10
+    with pytest.raises(ValueError, match="no vLLM server answers") as said:
+        make_trainer(tmp_path, **by_server(server, vllm_server_timeout=0))
+    port = server.url.rpartition(":")[2]
+    for part in (server.url, f"vllm serve MODEL --port {port} --weight", "processed_logprobs", "vllm_server_timeout"):
+        assert part in str(said.value)
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [({"dev_mode": False}, "VLLM_SERVER_DEV_MODE=1"), ({"weight_transfer": False}, "no weight-transfer engine")],
+)
+def test_a_server_started_otherwise_is_explained(tmp_path, serve, how, reason):
+    with pytest.raises(ValueError, match=f"(?s){reason}.*The whole command: VLLM_SERVER_DEV_MODE=1 vllm serve"):
+        make_trainer(tmp_path, **by_server(serve(**how)))
+
+
+def test_a_trainer_without_a_gpu_is_explained(tmp_path, serve, monkeypatch):
+    join = VLLMClient.init_communicator
+    server = serve()
+    monkeypatch.setattr(VLLMClient, "init_communicator", join)
+    with pytest.raises(ValueError, match="needs a CUDA device"):
+        make_trainer(tmp_path, **by_server(server))
+
+
+def test_errors_of_other_places_pass_through(tmp_path, serve):
+    args = make_config(tmp_path, **by_server(serve()))
+    for error in (RuntimeError("shapes differ"), OSError("no such file")):
+        with pytest.raises(type(error), match=str(error)), vllm_explained(args, "m"):
+            raise error
+
+
+def test_plan_and_dry_run_say_where_rollouts_come_from(tmp_path, serve, capsys):
+    server = serve()
+    flags = ["--config", "quickstart", "--use_vllm", "true", "--vllm_mode"]
+    run = ["train", "--output_dir", str(tmp_path / "run"), "--dry-run", "--vllm_server_base_url", server.url]
+    assert main([*run, *flags, "server"]) == 0
+    assert f"rollouts come from the vLLM server at {server.url}, which was not asked" in capsys.readouterr().out
+    assert server.asked == []
+    assert main([*run, *flags, "colocate"]) == 0
+    assert "rollouts come from vLLM beside the trainer, with 30% of each device's memory" in capsys.readouterr().out
+    assert main(["plan", *flags, "server"]) == 0
+    assert "what they take is not estimated" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_command_trains_the_embedded_model_on_rollouts_of_a_server(tmp_path, serve, capsys):
+    from credit.sources import load_model
+
+    server = serve(model=load_model("tiny")[0])
+    out = tmp_path / "run"
+    more = ["--max_steps", "2", "--eval_limit", "2", "--eval_samples", "1", "--level", "token", "--blend", "none"]
+    scored = [
+        "--teacher",
+        "live",
+        "--teacher_scored_by",
+        "server",
+        "--baseline",
+        "none",
+        "--credit_log_alternatives",
+        "0",
+    ]
+    used = ["--use_vllm", "true", "--vllm_mode", "server", "--vllm_server_base_url", server.url]
+    assert main(["train", "--config", "quickstart", "--output_dir", str(out), *more, *scored, *used]) == 0
+    logs = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    steps = [log for log in logs if "sampling/importance_sampling_ratio/mean" in log]
+    assert len(steps) == 2
+    assert all(log["sampling/importance_sampling_ratio/mean"] == pytest.approx(1, abs=1e-4) for log in steps)
+    assert len(server.digests) == 2
+    assert server.scored
+    assert (out / "report.html").exists()
 
 
 # -- a sampler that is not the student

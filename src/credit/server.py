@@ -43,6 +43,16 @@ def refuse_vllm(args: Any) -> None:
         raise ValueError(f"use_vllm needs the package vllm, which is not installed. Run: {INSTALL}, or drop use_vllm.")
 
 
+def rollouts_by(args: Any, model: Any) -> str | None:
+    """Say where rollouts come from; None where it is the trainer itself."""
+    if not args.use_vllm:
+        return None
+    if args.vllm_mode == "colocate":
+        share = f"{args.vllm_gpu_memory_utilization:.0%} of each device's memory (vllm_gpu_memory_utilization)"
+        return f"vLLM beside the trainer, with {share}"
+    return f"the vLLM server at {server_url(args)}, which was not asked; to start it: {start_command(args, model)}"
+
+
 @contextmanager
 def vllm_explained(args: Any, model: Any) -> Iterator[None]:
     """Say what to do about what TRL raises when it finds no vLLM server, or not one it can use."""
