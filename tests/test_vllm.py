@@ -12,7 +12,7 @@ from credit import CreditConfig, CreditTrainer
 from credit.cli import main
 from credit.server import vllm_explained
 from local_models import fit, history, make_config, make_dataset, make_model, make_tokenizer, make_trainer, reward
-from vllm_server import VLLMServer, digest, use_server
+from vllm_server import VLLMServer, digest, use_engine, use_server
 
 LEVELS = {
     "vocabulary": {"support_size": 8},
@@ -127,6 +127,24 @@ def test_the_server_has_an_adapter_merged(tmp_path, serve):
     assert server.digests == merged
     assert len(set(merged)) == 2
     assert history(trainer)[1]["sampling/importance_sampling_ratio/mean"] == pytest.approx(1, abs=1e-4)
+
+
+def test_a_colocated_run_is_that_of_the_same_completions_without_vllm(tmp_path, monkeypatch):
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):  # TRL sets them
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    engine = VLLMServer(make_model("qwen3", initializer_range=0.1))
+    use_engine(engine, lambda *where: monkeypatch.setattr(*where, raising=False))
+    colocated = make_trainer(tmp_path / "colocated", use_vllm=True, vllm_mode="colocate", ema_rate=0.3)
+    fit(colocated)
+    own = make_trainer(tmp_path / "own", ema_rate=0.3)
+    replay(own, engine.completions)
+    fit(own)
+    for one, two in zip(history(colocated), history(own), strict=True):
+        assert one["sampling/importance_sampling_ratio/mean"] == pytest.approx(1, abs=1e-5)
+        assert trained(one) == pytest.approx(trained(two), rel=1e-4, abs=1e-4, nan_ok=True)
+    assert len(set(engine.digests)) == 2
+    assert engine.asked == []
 
 
 # -- what is said when something is missing

@@ -55,10 +55,10 @@ class VLLMServer:
         self.asked: list[str] = []
         self.wire: queue.Queue[tuple[str, Tensor]] = queue.Queue()
         self._updating = False
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
 
     def __enter__(self) -> VLLMServer:
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
         return self
@@ -129,9 +129,10 @@ class VLLMServer:
         assert body["return_token_ids"]
         assert body["return_tokens_as_token_ids"]
         assert (body["top_p"], body["repetition_penalty"], body["min_p"]) == (1.0, 1.0, 0.0)
-        return {"choices": [choice for ids in body["prompt"] for choice in self._sample(ids, body)]}
+        return {"choices": [choice for ids in body["prompt"] for choice in self.sample(ids, body)]}
 
-    def _sample(self, prompt: list[int], body: dict[str, Any]) -> list[dict[str, Any]]:
+    def sample(self, prompt: list[int], body: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return n answers to a prompt, and their log-probabilities."""
         found = self.model.generate(
             input_ids=torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
             do_sample=True, temperature=body["temperature"], top_k=body["top_k"], num_return_sequences=body["n"],
@@ -199,6 +200,43 @@ def use_server(server: VLLMServer, put: Callable[..., Any] = setattr) -> None:
         put(vllm_client, "Retry", lambda **options: None)
 
 
+def use_engine(server: VLLMServer, put: Callable[..., Any] = setattr) -> None:
+    """Stand in for a vLLM engine in the trainer's process (`vllm_mode="colocate"`), with the model of `server`."""
+    put(vllm_generation, "is_vllm_available", lambda min_version=None: True)
+    put(_trl, "is_vllm_available", lambda min_version=None: True)
+    put(vllm_generation, "SamplingParams", lambda **options: options)
+    put(vllm_generation, "LLM", lambda **how: _Engine(server, how))
+
+
+class _Engine:
+    """What TRL calls of `vllm.LLM`."""
+
+    def __init__(self, server: VLLMServer, how: dict[str, Any]):
+        assert how["logprobs_mode"] == "processed_logprobs"
+        self.server = server
+        model = SimpleNamespace(load_weights=self._load)
+        runner = SimpleNamespace(model_runner=SimpleNamespace(model=model))
+        self.llm_engine = SimpleNamespace(model_executor=SimpleNamespace(driver_worker=runner))
+
+    @torch.no_grad()
+    def _load(self, weights: list[tuple[str, Tensor]]) -> None:
+        own = dict(self.server.model.named_parameters())
+        for name, tensor in weights:
+            own[name].copy_(tensor)
+
+    def reset_prefix_cache(self) -> None:
+        self.server.digests.append(digest(dict(self.server.model.named_parameters())))
+
+    def generate(self, prompts: list[Any], sampling_params: dict[str, Any], use_tqdm: bool) -> list[SimpleNamespace]:
+        return [self._one(prompt["prompt_token_ids"], sampling_params) for prompt in prompts]
+
+    def _one(self, prompt: list[int], options: dict[str, Any]) -> SimpleNamespace:
+        (found,) = self.server.sample(prompt, options)
+        ids, logps = found["token_ids"], found["logprobs"]["token_logprobs"]
+        told = [{i: SimpleNamespace(logprob=logp, rank=1)} for i, logp in zip(ids, logps, strict=True)]
+        return SimpleNamespace(prompt_token_ids=prompt, outputs=[SimpleNamespace(token_ids=ids, logprobs=told)])
+
+
 class _Requests:
     """What TRL's client takes from the package `requests`, by the standard library, without its retries."""
 
@@ -259,4 +297,4 @@ def _handler(server: VLLMServer) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-__all__ = ["VLLMServer", "digest", "use_server"]
+__all__ = ["VLLMServer", "digest", "use_engine", "use_server"]
