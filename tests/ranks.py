@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, broadcast_object_list
 from peft import LoraConfig
 from safetensors.torch import load_file
 from torch.distributed.tensor import DTensor
@@ -21,6 +21,7 @@ from transformers import TrainerCallback
 
 from credit import CreditTrainer
 from local_models import history, make_config, make_dataset, make_model, make_tokenizer
+from vllm_server import VLLMServer, use_server
 
 ROLLOUTS, GROUP = 24, 4
 
@@ -77,11 +78,16 @@ def main(out: str, options: dict) -> None:
     adapter = LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False) if lora else None
     folder = Path(out).with_suffix("")
     ranks = int(os.environ.get("WORLD_SIZE", 1))
-    accumulation = options.pop("accumulation", 1)
+    accumulation, served = options.pop("accumulation", 1), options.pop("served", False)
     args = make_config(
         folder, per_device_train_batch_size=ROLLOUTS // ranks // accumulation, num_generations=GROUP,
         gradient_accumulation_steps=accumulation, max_steps=2, shuffle_dataset=False, **options,
     )  # fmt: skip
+    server: VLLMServer
+    if served:  # every rank has one, and all speak to that of rank 0
+        server = VLLMServer(make_model("qwen3", initializer_range=0.1)).__enter__()
+        use_server(server)
+        args.vllm_server_base_url = broadcast_object_list([server.url])[0]
     tokenizer = make_tokenizer()
     tokenizer.padding_side = pad
     torch.manual_seed(0)
@@ -89,8 +95,12 @@ def main(out: str, options: dict) -> None:
         make_model("qwen3"), score, args, train_dataset=make_dataset(), processing_class=tokenizer, peft_config=adapter
     )
 
+    ask = trainer._generate_single_turn
+
     def generate(prompt_ids, *unused, **more):
         own = len(prompt_ids)
+        if served:  # for the way there: weights out, answers back to their ranks; stored ones take their place
+            assert len(ask(prompt_ids, *unused, **more)[0]) == own
         first = trainer.accelerator.process_index * own
         answers = stored(trainer.state.global_step)[first : first + own]
         return answers, None
@@ -106,7 +116,8 @@ def main(out: str, options: dict) -> None:
         logs = [{k: v for k, v in log.items() if isinstance(v, float)} for log in history(trainer, "num_tokens")]
         digest = hashlib.sha256(flat.numpy().tobytes()).hexdigest()
         found = {
-            "logs": logs, "weights": flat[::97].tolist(), "digest": digest, "sharded": sharded, "teacher": first.digest
+            "logs": logs, "weights": flat[::97].tolist(), "digest": digest, "sharded": sharded, "teacher": first.digest,
+            "scored": len(server.scored) if served else 0, "clients": server.asked.count("/health") if served else 0,
         }  # fmt: skip
         Path(out).write_text(json.dumps(found))
     trainer.accelerator.end_training()

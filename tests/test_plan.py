@@ -49,6 +49,11 @@ def test_what_follows_from_what():
     assert twice.seconds["contrast"] == 2 * one.seconds["contrast"]
     assert estimate(shape, replace(job, weight=2), rates).held["weights"] == one.held["weights"] / 2
     assert estimate(shape, replace(job, support=True), rates).seconds["head"] < one.seconds["head"] / 4
+    elsewhere = estimate(shape, replace(job, generates=False, compared=True, reserved=2.0**30), rates)
+    assert elsewhere.seconds["generation"] == 0
+    assert elsewhere.seconds["student, once more"] > one.seconds["student, once more"] == 0
+    assert elsewhere.held["vLLM"] == 2**30
+    assert elsewhere.generating == {}
 
 
 def test_the_command_reads_no_weights_and_takes_all_options(capsys):

@@ -97,3 +97,15 @@ def test_the_teacher_of_an_adapter_survives_another_number_of_ranks(tmp_path):
         again = run(tmp_path, ranks, {**options, "resume": str(kept)}, name=f"on{ranks}")
         assert again["teacher"] == checksum(kept)
         same({**whole, "logs": whole["logs"][1:]}, {**again, "logs": again["logs"][1:]}, ("loss", "credit/loss"))
+
+
+def test_two_ranks_with_a_server_that_scores_are_one_that_scores_itself(tmp_path):
+    tokens = {"level": "token", "teacher": "live", "baseline": "batch_mean"}
+    by_server = {
+        "served": True, "use_vllm": True, "vllm_mode": "server", "vllm_importance_sampling_correction": False,
+        "teacher_scored_by": "server", "credit_log_alternatives": 0,
+    }  # fmt: skip
+    alone, served = run(tmp_path, 1, tokens), run(tmp_path, 2, tokens | by_server)
+    same(alone, served)
+    assert served["scored"] > alone["scored"] == 0
+    assert served["clients"] == 2  # each rank asks for its own rows

@@ -18,6 +18,8 @@ from trl.chat_template_utils import (
     parse_response,
     supports_tool_calling,
 )
+from trl.generation.vllm_client import VLLMClient
+from trl.import_utils import is_vllm_available
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import RepeatSampler, get_callable_name, is_async_callable
@@ -55,6 +57,8 @@ FUNCTIONS = {
     "parse_response": ["tokenizer", "ids", "prefix", "tools"],
     "supports_tool_calling": ["processing_class"],
 }
+# method of VLLMClient -> leading parameters we pass
+CLIENT = {"get_sequence_logprobs": ["self", "sequences", "prompt_lengths", "top_logprobs"]}
 # attributes read on a live trainer
 ATTRIBUTES = (
     "_metrics",
@@ -159,7 +163,8 @@ def check_version() -> None:
 def broken_contract() -> list[str]:
     """Name every method and function whose signature is not the one we rely on; empty when all is well."""
     problems = []
-    for owner, wanted in ((GRPOTrainer, METHODS), (chat_template_utils, FUNCTIONS)):
+    owners = ((GRPOTrainer, METHODS), (chat_template_utils, FUNCTIONS), (VLLMClient, CLIENT))
+    for owner, wanted in owners:
         for name, expected in wanted.items():
             function = getattr(owner, name, None)
             found = list(inspect.signature(function).parameters)[: len(expected)] if function else None
@@ -174,10 +179,12 @@ __all__ = [
     "RepeatSampler",
     "ResumableSampler",
     "ToolLoop",
+    "VLLMClient",
     "add_response_schema",
     "broken_contract",
     "check_version",
     "get_callable_name",
     "is_async_callable",
+    "is_vllm_available",
     "supports_tool_calling",
 ]

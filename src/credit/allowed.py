@@ -15,6 +15,7 @@ LEVELS = ("vocabulary", "token")
 BLENDS = ("none", "loss", "advantage")
 FEEDBACK_WHEN = ("without_solution", "always", "never")
 TOKEN_CREDIT = ("immediate", "to_go")
+SCORED_BY = ("trainer", "server")
 BASELINES = ("expected", "batch_mean", "none")
 
 _CHOICES = {
@@ -29,6 +30,7 @@ _CHOICES = {
     "baseline": BASELINES,
     "blend": BLENDS,
     "teacher": KINDS,
+    "teacher_scored_by": SCORED_BY,
     "feedback_when": FEEDBACK_WHEN,
 }
 _RANGES: dict[str, tuple[Any, str]] = {

@@ -12,13 +12,14 @@ from typing import Any
 import torch
 
 from credit._trl import GRPOConfig
-from credit.allowed import BASELINES, BLENDS, FEEDBACK_WHEN, LEVELS, TOKEN_CREDIT, check_values
+from credit.allowed import BASELINES, BLENDS, FEEDBACK_WHEN, LEVELS, SCORED_BY, TOKEN_CREDIT, check_values
 from credit.contrast import NEGATIVES_FROM
 from credit.divergences import DIVERGENCES, INSERTIONS, TAILS
 from credit.kernel import LossOptions
 from credit.methods import METHODS, Method, get_method
 from credit.presets import preset_fields
 from credit.rewards import FORMS, GENERIC_MEANS
+from credit.server import refuse_unknown_to_a_server
 from credit.teacher import KINDS
 
 
@@ -117,8 +118,8 @@ class CreditConfig(GRPOConfig):
     )
     importance_cap: float = _option(
         0.0,
-        "Vocabulary level: multiply by min(p / p_old, cap), detached, when generation and update differ; 0 is off "
-        "(SDPO uses 2). Default: ours.",
+        "Vocabulary level: multiply by min(p / p_old, cap), detached, when the student has moved since it answered; 0 "
+        "is off (SDPO uses 2). What vLLM samples differently is for TRL's vllm_importance_sampling_*. Default: ours.",
     )
     teacher: str = _option(
         "ema",
@@ -130,6 +131,12 @@ class CreditConfig(GRPOConfig):
         0.01,
         "Share of the student mixed into the EMA teacher after the last optimiser step of each generation batch; with "
         "`trust_region`, its weight in the logits (SDPO: 0.01). Default: paper (value); ours (moment, as SDPO).",
+    )
+    teacher_scored_by: str = _option(
+        "trainer",
+        "Who computes the teacher's log-probabilities: the `trainer`, or the vLLM `server` that the rollouts come from "
+        "(token level, live teacher, temperature 1). Default: ours.",
+        SCORED_BY,
     )
     success_threshold: float = _option(
         1.0, "A rollout whose weighted reward reaches this may serve others as the solution. Default: ours."
@@ -174,6 +181,11 @@ class CreditConfig(GRPOConfig):
         None, "opsd, sdft: column of the data that holds a right solution, which the teacher is shown. Default: ours "
         "(none: it must be named)."
     )  # fmt: skip
+    vllm_server_timeout: float = _option(
+        10.0,
+        "use_vllm with a server: seconds to wait for it to be up. Default: ours (TRL waits 240 for one that nobody "
+        "may have started).",
+    )
     idle_warning_steps: int = _option(
         5, "Warn after this many generation batches without any teacher, negative or feedback. Default: ours."
     )
@@ -250,6 +262,8 @@ class CreditConfig(GRPOConfig):
             self.bf16, self.use_cpu = False, True
         super().__post_init__()
         self._refuse_idle_combinations()
+        if self.teacher_scored_by == "server":
+            refuse_unknown_to_a_server(self)
         if self.uses_teacher:
             self._refuse_changed_meanings()
         self._refuse_unresumable_saves()

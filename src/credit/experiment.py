@@ -103,6 +103,7 @@ class Experiment:
         from datasets import Dataset
 
         from credit.sampling import EvalOptions
+        from credit.server import refuse_vllm
         from credit.startup import refuse_data
         from credit.tasks import rows_of
         from credit.tasks.environments import has_environment
@@ -117,6 +118,7 @@ class Experiment:
         if self.args.resume_from_checkpoint:
             raise ValueError("resume_from_checkpoint is not used by credit train. Use --resume.")
         _check_reporters(self.args.report_to)
+        refuse_vllm(self.args)
         self.task = load_task(options)
         self.test_rows = [] if options.skip_eval else rows_of(self.task, options.eval_split, options.eval_limit)
         self.train_rows = rows_of(self.task, "train", options.train_limit)

@@ -231,6 +231,23 @@ def token_logps(hidden_ND: Tensor, labels_N: Tensor, head: Head, chunk_tokens: i
     return in_chunks(chunk, head.chunk(chunk_tokens), hidden_ND, labels_N)
 
 
+def corrected(loss_BT: Tensor, logp_BT: Tensor, old_BT: Tensor | None, cap: float, sampled: Tensor | None) -> Tensor:
+    """Weigh losses of tokens that another policy sampled, without gradient through the weights.
+
+    The two weights are two factors of p / p_sampler, so that together they correct nothing twice.
+
+    Args:
+        loss_BT: a loss at each token.
+        logp_BT: the student's log-probability of the token now.
+        old_BT: when the batch was drawn; None if the student has not moved since.
+        cap: bound of p / p_old; 0 leaves that factor out.
+        sampled: p_old / p_sampler, (B, T) or (B, 1), already bounded; None where the student was its own sampler.
+    """
+    if cap and old_BT is not None:
+        loss_BT = loss_BT * (logp_BT.detach() - old_BT).exp().clamp(max=cap)
+    return loss_BT if sampled is None else loss_BT * sampled
+
+
 def entropy(logp_V: Tensor) -> Tensor:
     """Entropy over the last axis, in nats."""
     return -(logp_V.exp() * logp_V).sum(-1)

@@ -57,6 +57,9 @@ class Job:
         shards: devices that share weights, gradients, optimiser and teacher.
         chunk: tokens projected at once; 0 as many as hold 2^24 logits.
         taught: share of the rollouts that have a teacher; the others are not read.
+        generates: the device generates its rollouts; else vLLM does, and neither its memory nor its time are counted.
+        reserved: bytes that vLLM keeps on the same device.
+        compared: the student reads the rollouts once more, to compare them with what vLLM says it sampled.
     """
 
     rollouts: int
@@ -73,6 +76,9 @@ class Job:
     shards: int = 1
     chunk: int = 0
     taught: float = 1.0
+    generates: bool = True
+    reserved: float = 0.0
+    compared: bool = False
 
     @property
     def length(self) -> int:
@@ -145,6 +151,7 @@ def _held(shape: Shape, job: Job) -> dict[str, float]:
         "optimiser": 2 * each * job.weight,
         "teacher": each * copies if job.views else 0.0,
         "hidden-state cache": float(job.rollouts * job.reads * job.answer * shape.width * job.activation),
+        "vLLM": job.reserved,
     }
 
 
@@ -164,6 +171,8 @@ def _training(shape: Shape, job: Job) -> dict[str, float]:
 
 
 def _generating(shape: Shape, job: Job) -> dict[str, float]:
+    if not job.generates:
+        return {}
     cache = job.rollouts * job.length * 2 * shape.kv * shape.layers * job.activation
     return {"keys and values": float(cache), "gathered weights": shape.parameters * job.weight * (job.shards > 1)}
 
@@ -181,8 +190,11 @@ def _seconds(shape: Shape, job: Job, rates: Rates) -> dict[str, float]:
     cache = job.rollouts * (job.prompt + job.answer / 2) * 2 * shape.kv * shape.layers * job.activation
     prefill = shape.forward(job.prompt) * job.rollouts * job.prompt / rates.flops
     decoding = (shape.forward(job.length) + shape.head) * job.rollouts / rates.flops
+    generation = prefill + job.answer * max(decoding, (weights + cache) / rates.bandwidth)
+    again = shape.forward(job.length) * job.rollouts * job.length + shape.head * job.rollouts * job.answer
     return {
-        "generation": prefill + job.answer * max(decoding, (weights + cache) / rates.bandwidth),
+        "generation": generation * job.generates,
+        "student, once more": again * job.compared / rates.flops,
         "student": student / rates.flops,
         "teacher": teacher / rates.flops,
         "contrast": contrast / rates.flops,

@@ -74,10 +74,11 @@ def _columns(
     """Return the columns of token credit on all tokens, (B, T, ...); with all that is written if they are."""
     args = trainer.args
     hidden_BTD = trainer._hidden(trainer.model, [prompts], output, output["has_teacher"].unsqueeze(0))[0]
+    labels_N, told = output["completion_ids"][active], args.teacher_scored_by == "server"
     with torch.no_grad():
         scores = token_credit(
             hidden_BTD[active],
-            output["completion_ids"][active],
+            torch.zeros_like(labels_N) if told else labels_N,  # a server tells of one token, the sampled one
             trainer._student_head(),
             trainer._views(output, active),
             trainer._teacher_head,
@@ -86,6 +87,8 @@ def _columns(
             args.credit_log_alternatives if written else 0,
             trainer.method.needs_entropy,
         )
+    if told:  # an expectation over the vocabulary is not known from one token
+        scores["baseline"] = torch.full_like(scores["baseline"], torch.nan)
     credit_BT = {name: spread(values, active) for name, values in scores.items()}
     if written:
         credit_BT["logp_teacher_nofeedback"] = _without_feedback(trainer, prompts, output, active)

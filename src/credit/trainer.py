@@ -33,11 +33,12 @@ from credit.config import CreditConfig
 from credit.context import DEFAULT_TEMPLATE, TeacherTemplate, strip_thinking, transcript
 from credit.feedback import AsyncFeedbackReward, FeedbackReward, Graded, environment_feedback, merge_feedback
 from credit.health import COUNTED, IdleWatch, by_teacher, counts
-from credit.kernel import Views, token_logps, vocabulary_loss
+from credit.kernel import Views, corrected, token_logps, vocabulary_loss
 from credit.methods import get_method
 from credit.passes import response_hidden, shares_beginnings
 from credit.phases import StepClock
 from credit.scoring import Head, check_head, head_of, with_response_head
+from credit.server import TOLD, Scorer, vllm_explained
 from credit.shards import parameters
 from credit.startup import refuse_data, refuse_unsupported
 from credit.teacher import Teacher
@@ -77,7 +78,8 @@ class CreditTrainer(_trl.GRPOTrainer):
             )
         self.method = get_method(args.method)
         self._sources: list[FeedbackReward] = []
-        super().__init__(model, self._listen(reward_funcs), args, *positional, **kwargs)
+        with vllm_explained(args, model):
+            super().__init__(model, self._listen(reward_funcs), args, *positional, **kwargs)
         self.args: CreditConfig
         self._graded: Graded | None = None
         self._scored: dict[str, Tensor] = {}
@@ -96,6 +98,7 @@ class CreditTrainer(_trl.GRPOTrainer):
         with_response_head(self._student)
         check_head(self._student, len(self._text))
         self._shares_beginnings = shares_beginnings(self._student)
+        self._scorer = Scorer(self) if args.teacher_scored_by == "server" else None
         model = self.accelerator.unwrap_model(self.model)
         adapter = model if is_peft_model(model) else None
         self.teacher = Teacher(self._student, args.teacher, args.ema_rate, adapter, self.is_fsdp_enabled)
@@ -261,6 +264,8 @@ class CreditTrainer(_trl.GRPOTrainer):
         return (self.args.seed * 1_000_003 + self.state.global_step) * 1_009 + self._draws[1]
 
     def _hidden(self, model: Any, views: list[list[list[int]]], output: dict[str, Any], wanted_WB: Tensor) -> Tensor:
+        if self._scorer is not None:  # its weights are the student's, and so the live teacher's
+            return self._scorer.logps(views, output["completion_ids"], output["completion_mask"], wanted_WB)
         return response_hidden(
             model,
             views,
@@ -283,7 +288,7 @@ class CreditTrainer(_trl.GRPOTrainer):
         return self.teacher.hidden(self.model, lambda model: self._hidden(model, views, output, wanted_WB))
 
     def _head(self, model: Any) -> Head:
-        return head_of(model, self.temperature, self.args.cast_lm_head_to_fp32)
+        return head_of(model, self.temperature, self.args.cast_lm_head_to_fp32) if self._scorer is None else TOLD
 
     def _student_head(self) -> Head:
         """Return the student's head outside a forward pass: whole, without gradient."""
@@ -332,9 +337,8 @@ class CreditTrainer(_trl.GRPOTrainer):
         loss_BT = scored["loss"]
         if self.method.weight is not None:
             loss_BT = loss_BT * self.method.weight(scored["teacher_entropy"], args)
-        if args.importance_cap and inputs.get("old_per_token_logps") is not None:
-            ratio = (scored["logp"].detach() - inputs["old_per_token_logps"]).exp()
-            loss_BT = loss_BT * ratio.clamp(max=args.importance_cap)
+        old, sampled = inputs.get("old_per_token_logps"), inputs.get("importance_sampling_ratio")
+        loss_BT = corrected(loss_BT, scored["logp"], old, args.importance_cap, sampled)
         # The mean over the whole generation batch, whatever the micro-batches: as TRL normalises `dapo`.
         tokens = inputs["num_credit_tokens"].clamp(min=1) / self.accelerator.num_processes
         tokens = tokens * self.current_gradient_accumulation_steps / args.steps_per_generation

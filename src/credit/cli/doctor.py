@@ -121,10 +121,13 @@ def what_runs(found: dict[str, Any]) -> list[tuple[str, str]]:
     trainer = f"needs {', '.join(missing)}: pip install 'credit-distill[train]'" if missing else f"on {where}"
     programs = f"in the sandbox at level {level}" if level else "refused: no level of the sandbox is proven here"
     walked = "" if level else "; its code family without running programs"
+    vllm = found["versions"]["vllm"]
+    rollouts = f"by vllm {vllm} through TRL, on NVIDIA GPUs" if vllm else "by transformers; vllm is not installed"
     hub = found["hub"]
     models = "from the hub or from folders" if hub["reachable"] else f"from folders only (hub: {hub['reason']})"
     return [
         ("training and evaluation", trainer),
+        ("rollouts", rollouts),
         ("the embedded world", f"yes, without network{walked}"),
         ("coding tasks", programs),
         ("models and data sets", models),

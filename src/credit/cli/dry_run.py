@@ -11,6 +11,7 @@ from credit.cli.display import LISTED, show_bad_rows
 from credit.errors import explained
 from credit.experiment import Experiment
 from credit.report.options import tables
+from credit.server import rollouts_by
 from credit.sources import bad_rows, fit_prompts, model_path
 from credit.tasks import validate
 
@@ -42,6 +43,8 @@ def dry_run(experiment: Experiment) -> int:
     print("\nbatches")
     for line in words(batches(experiment.args, (row["prompt"] for row in experiment.train_rows))):
         print(f"  {line}")
+    if (source := rollouts_by(experiment.args, experiment.options.model)) is not None:
+        print(f"  rollouts come from {source}")
     print("\nmodel")
     for line in model_lines:
         print(f"  {line}")

@@ -61,13 +61,14 @@ def _job(args: Any, own: argparse.Namespace) -> Any:
     b, rule = batches(args, ()), args.rule
     pure = args.level == "vocabulary" and not args.policy_gradient and not rule.needs_entropy
     half = str((args.model_init_kwargs or {}).get("dtype", "float32")) in ("bfloat16", "float16")
+    colocated = args.use_vllm and args.vllm_mode == "colocate"
     return Job(
         rollouts=args.per_device_train_batch_size * args.steps_per_generation,
         micro=args.per_device_train_batch_size,
         prompt=own.prompt_tokens,
         answer=args.max_completion_length,
         shown=args.max_completion_length if own.shown_tokens is None else own.shown_tokens,
-        views=b.teacher + b.contrast + b.without_feedback,
+        views=0 if args.teacher_scored_by == "server" else b.teacher + b.contrast + b.without_feedback,
         teacher=args.teacher,
         support=bool(args.support_size) and args.tail == "renormalise" and pure,
         checkpointing=args.gradient_checkpointing,
@@ -77,6 +78,9 @@ def _job(args: Any, own: argparse.Namespace) -> Any:
         shards=own.gpus if own.sharded else 1,
         chunk=args.chunk_tokens,
         taught=own.taught,
+        generates=not args.use_vllm,
+        reserved=args.vllm_gpu_memory_utilization * own.memory_gb * 2**30 if colocated else 0.0,
+        compared=args.use_vllm and args.vllm_importance_sampling_correction,
     )
 
 
@@ -100,10 +104,14 @@ def _show(shape: Any, job: Any, found: Any, own: argparse.Namespace) -> None:
     table = Table("one step", "seconds", "share", title="time")
     total = sum(found.seconds.values())
     for name, seconds in found.seconds.items():
+        if not seconds:
+            continue
         table.add_row(name, f"{seconds:.3g}", f"{seconds / total:.0%}")
     table.add_section()
     table.add_row("all", f"{total:.3g}", "")
     console.print(table)
+    if not job.generates:
+        console.print("rollouts come from vLLM: what they take is not estimated", highlight=False)
     fits = found.peak / gib <= own.memory_gb
     console.print(
         f"{'fits' if fits else 'does not fit'} {own.memory_gb:g} GB, by this estimate"
