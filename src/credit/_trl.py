@@ -20,7 +20,7 @@ from trl.chat_template_utils import (
 )
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
-from trl.trainer.utils import RepeatSampler, get_callable_name, is_async_callable
+from trl.trainer.utils import RepeatSampler, add_fused_lm_head, get_callable_name, is_async_callable
 
 SUPPORTED = ("1.16", "1.17")
 
@@ -28,6 +28,8 @@ SUPPORTED = ("1.16", "1.17")
 METHODS = {
     "_calculate_rewards": ["self", "inputs", "prompts", "completions", "completion_ids_list"],
     "_generate_and_score_completions": ["self", "inputs"],
+    "compute_loss": ["self", "model", "inputs"],
+    "_get_grad_norm": ["self", "model", "grad_norm"],
     "_compute_loss": ["self", "model", "inputs"],
     "_get_per_token_logps_and_entropies": ["self", "model", "input_ids", "attention_mask", "logits_to_keep"],
     "_tokenize_prompts": ["self", "prompts"],
@@ -174,6 +176,7 @@ __all__ = [
     "RepeatSampler",
     "ResumableSampler",
     "ToolLoop",
+    "add_fused_lm_head",
     "add_response_schema",
     "broken_contract",
     "check_version",
