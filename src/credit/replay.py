@@ -227,7 +227,7 @@ def _scores(trainer: Any, inputs: dict[str, Tensor], hidden_BTD: Tensor) -> dict
 
 
 def _of_names(name: str, bad: list[str], everything: Any) -> Stage:
-    return Stage(name, len(bad), len(everything), "parameters", ", ".join([*bad[:3], *["..."][: len(bad) > 3]]))
+    return Stage(name, len(bad), len(everything), "parameters", bad[0] if bad else "")
 
 
 def _of_rows(name: str, bad: Places, inputs: dict[str, Tensor], tokenizer: Any) -> Stage:

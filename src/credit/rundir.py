@@ -126,7 +126,11 @@ class RunDir:
 
     def _clear(self) -> None:
         """Remove the files a run leaves, and nothing else."""
-        for folder in [*(self / name for name in _OUR_FOLDERS), *self.path.glob("checkpoint-*")]:
+        for folder in [
+            *(self / name for name in _OUR_FOLDERS),
+            *self.path.glob("checkpoint-*"),
+            *self.path.glob("nonfinite-*"),
+        ]:
             if folder.is_dir():
                 shutil.rmtree(folder)
         # config.yaml, the first of them, goes last: it marks the folder as ours if a kill comes in between.

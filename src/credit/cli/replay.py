@@ -49,8 +49,9 @@ def _show(found: Any, options: argparse.Namespace) -> None:
     record, count = found.record, len(found.stages)
     for number, stages in enumerate(found.stages, start=1):
         part = f", micro-batch {number} of {count}" if count > 1 else ""
-        table = Table("in the order of computation", "not finite", "first, or value", box=None, title_justify="left")
-        table.title = f"step {record['step']}, rank {record['rank']}{part}"
+        table = Table(box=None, title=f"step {record['step']}, rank {record['rank']}{part}", title_justify="left")
+        for column in ("in the order of computation", "not finite", "first, or value"):
+            table.add_column(column, no_wrap=True)
         for stage in stages:
             bad = f"{stage.bad} of {stage.of} {stage.unit}" if stage.bad else "-"
             table.add_row(stage.name, bad, stage.first, style="bold" if stage.bad else None)
