@@ -118,7 +118,8 @@ def replay(path: Path, device: str | None = None, dtype: str | None = None, base
         stages.append(found)
     gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
     norm = torch.stack([g.double().norm() for g in gradients.values()]).norm().item() if gradients else 0.0
-    stages[-1].append(_of_names("gradients", [n for n, g in gradients.items() if not g.isfinite().all()], gradients))
+    bad = [n for n, g in reversed(gradients.items()) if not g.isfinite().all()]  # backward meets the last one first
+    stages[-1].append(_of_names("gradients", bad, gradients))
     return Replay(record, stages, losses, norm, str(where))
 
 

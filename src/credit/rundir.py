@@ -2,7 +2,7 @@
 
 `config.yaml` (resolved options), `run.json` (what, when, versions), `metrics.jsonl` (one line per log), `eval.json`
 and `eval/` (answers before and after), `completions/`, `credit/` (token credit), `checkpoint-*`, `model/`,
-`report.html`, `inspect.html`. Files are written whole or appended line by line, so a kill at any moment loses nothing
+`report.html`, `inspect.html`, and `nonfinite-step-*` of a run that had to stop. Files are written whole or appended line by line, so a kill at any moment loses nothing
 else.
 """
 

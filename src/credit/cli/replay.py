@@ -50,8 +50,9 @@ def _show(found: Any, options: argparse.Namespace) -> None:
     for number, stages in enumerate(found.stages, start=1):
         part = f", micro-batch {number} of {count}" if count > 1 else ""
         table = Table(box=None, title=f"step {record['step']}, rank {record['rank']}{part}", title_justify="left")
-        for column in ("in the order of computation", "not finite", "first, or value"):
+        for column in ("in the order of computation", "not finite"):
             table.add_column(column, no_wrap=True)
+        table.add_column("first, or value", overflow="fold")
         for stage in stages:
             bad = f"{stage.bad} of {stage.of} {stage.unit}" if stage.bad else "-"
             table.add_row(stage.name, bad, stage.first, style="bold" if stage.bad else None)
