@@ -7,16 +7,29 @@ import shutil
 
 import pytest
 import torch
+import yaml
 from peft import LoraConfig
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
 from credit import CreditTrainer
 from credit.cli import main
-from credit.errors import NonFiniteError
+from credit.errors import NonFiniteError, SamplingError
 from credit.nonfinite import places, save_batches, save_weights
 from credit.replay import recorded, replay
-from local_models import fit, make_config, make_dataset, make_model, make_tokenizer, make_trainer, reward, save_model
+from local_models import (
+    fit,
+    make_config,
+    make_dataset,
+    make_model,
+    make_tokenizer,
+    make_trainer,
+    reward,
+    save_model,
+    write_rows,
+)
+from test_cli import SHORT
 from test_trainer import first_batch
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -193,7 +206,7 @@ def test_a_student_that_cannot_be_sampled_from_is_named(tmp_path):
     trainer = make_trainer(tmp_path)
     trainer.add_callback(At(trainer, 1, weight))
     with pytest.raises(
-        NonFiniteError, match=r"step 1: .* while answers were sampled: model.layers.1.mlp.down_proj.weight"
+        SamplingError, match=r"step 1: .* while answers were sampled: model.layers.1.mlp.down_proj.weight"
     ):
         fit(trainer)
 
@@ -215,16 +228,17 @@ def test_the_scaling_of_float16_looks_for_its_own_overflow(tmp_path):
         trainer._get_grad_norm(trainer.model, bad)
 
 
-def test_a_full_disk_does_not_hide_why_training_stopped(tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", [OSError, SafetensorError])
+def test_a_full_disk_does_not_hide_why_training_stopped(tmp_path, monkeypatch, kind):
     trainer = make_trainer(tmp_path, num_iterations=4, max_steps=4)
 
     def full(*args, **kwargs):
-        raise OSError(28, "No space left on device")
+        raise kind("No space left on device")
 
     monkeypatch.setattr(trainer, "save_model", full)
     _, said = stopped(trainer, 3, teacher_hidden)
     assert "credit loss is not finite" in said
-    assert "NOT ALL OF IT: [Errno 28] No space left on device" in said
+    assert "NOT ALL OF IT: No space left on device" in said
     with pytest.raises(ValueError, match="the weights were not saved"):
         replay(tmp_path / "nonfinite-step-3" / "rank-0.json")
 
@@ -257,3 +271,24 @@ def test_replay_from_the_command_line(tmp_path, capsys):
     shutil.rmtree(folder / "model")
     assert main(["replay", str(folder)]) == 2
     assert recorded(folder) == [folder / "rank-0.json"]
+
+
+def test_a_run_of_the_command_line_stops_in_words(tmp_path, capsys):
+    save_model("qwen3", tmp_path / "qwen3")
+    write_rows(tmp_path / "rows.jsonl")
+    (tmp_path / "short.yaml").write_text(yaml.safe_dump(SHORT))
+    argv = ["train", "--config", str(tmp_path / "short.yaml"), "--model", str(tmp_path / "qwen3"), "--skip_eval"]
+    argv += ["--dataset", str(tmp_path / "rows.jsonl"), "--output_dir", str(tmp_path / "run")]
+    assert (
+        main([*argv, "--learning_rate", "1e30", "--num_iterations", "2"]) == 1
+    )  # finite, and too large to compute with
+    said = capsys.readouterr().err
+    assert "credit train: error: step 2: " in said
+    assert "Traceback" not in said
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (record["status"], record["error"].split(":")[0]) == ("failed", "NonFiniteError")
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1]
+    assert main(["replay", str(tmp_path / "run" / "nonfinite-step-2")]) == 0
+    assert main([*argv, "--overwrite", "--max_steps", "1"]) == 0
+    assert not (tmp_path / "run" / "nonfinite-step-2").exists()

@@ -20,7 +20,11 @@ class RunError(UserError):
 
 
 class NonFiniteError(RunError):
-    """A loss, a gradient or a probability that is infinite or not a number."""
+    """A loss or a gradient norm that is infinite or not a number; raised on every rank."""
+
+
+class SamplingError(RunError):
+    """No answer can be drawn: the student's probabilities are infinite or not numbers, on this rank."""
 
 
 class MemoryRunError(RunError):

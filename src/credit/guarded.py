@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from credit import _trl
-from credit.errors import NonFiniteError
+from credit.errors import SamplingError
 from credit.memory import advised
 from credit.nonfinite import bad_parameters, stop
 from credit.phases import StepClock
@@ -40,7 +40,7 @@ class Guarded(_trl.GRPOTrainer):
                     raise
                 bad = bad_parameters(self.accelerator.unwrap_model(self.model))
                 found = f"{bad[0]} is not finite" if bad else "all weights are finite, so activations overflow"
-                raise NonFiniteError(
+                raise SamplingError(
                     f"{self._when()}the student's probabilities were not finite while answers were sampled: {found}. "
                     "There is no batch to save. Try the model in another dtype (bf16, model_init_kwargs)."
                 ) from error

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 import torch
 from accelerate.utils import gather_object
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from credit.errors import NonFiniteError
@@ -78,7 +79,7 @@ def stop(trainer: Any, part: str, value: float, batches: list[dict[str, Any]], r
     folder = Path(str(trainer.args.output_dir)) / f"nonfinite-step-{step}"
     if trainer.accelerator.is_main_process:
         shutil.rmtree(folder, ignore_errors=True)  # of the same step, met again after a resume
-        folder.mkdir(parents=True)
+        _unless_full(lambda: folder.mkdir(parents=True))
     trainer.accelerator.wait_for_everyone()
     own: list[tuple[int, str, str | None]] = []
     if rank in ranks:
@@ -212,6 +213,6 @@ def _unless_full(write: Callable[[], None]) -> str | None:
     """Write; return what went wrong with the disk, which must not hide why training stopped."""
     try:
         write()
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         return str(error)
     return None
