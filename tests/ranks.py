@@ -20,6 +20,7 @@ from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback
 
 from credit import CreditTrainer
+from credit.errors import NonFiniteError
 from local_models import history, make_config, make_dataset, make_model, make_tokenizer
 from vllm_server import VLLMServer, use_server
 
@@ -65,6 +66,25 @@ class FirstTeacher(TrainerCallback):
                 self.digest = "live" if self.trainer.teacher.kind == "live" else checksum(folder)
 
 
+class Spoils(TrainerCallback):
+    """Puts a NaN into what one rank trains on in the second step."""
+
+    def __init__(self, trainer, rank):
+        self.trainer, self.here = trainer, trainer.accelerator.process_index == rank
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if self.here and state.global_step == 1:
+            self.trainer._buffered_inputs[0]["teacher_hidden"][3, 1] = torch.nan
+
+
+def stopped(trainer) -> NonFiniteError:
+    try:
+        trainer.train()
+    except NonFiniteError as error:
+        return error
+    raise AssertionError("trained on")
+
+
 def checksum(folder) -> str:
     """Of the teacher's weights in a checkpoint."""
     weights = load_file(Path(folder) / "credit_teacher.safetensors")
@@ -79,6 +99,7 @@ def main(out: str, options: dict) -> None:
     folder = Path(out).with_suffix("")
     ranks = int(os.environ.get("WORLD_SIZE", 1))
     accumulation, served = options.pop("accumulation", 1), options.pop("served", False)
+    spoiled = options.pop("spoiled", None)
     args = make_config(
         folder, per_device_train_batch_size=ROLLOUTS // ranks // accumulation, num_generations=GROUP,
         gradient_accumulation_steps=accumulation, max_steps=2, shuffle_dataset=False, **options,
@@ -108,6 +129,14 @@ def main(out: str, options: dict) -> None:
     trainer._generate_single_turn = generate
     first = FirstTeacher(trainer)
     trainer.add_callback(first)
+    if spoiled is not None:
+        trainer.add_callback(Spoils(trainer, spoiled))
+        said = str(stopped(trainer))
+        sharded = any(isinstance(p, DTensor) for p in trainer.model.parameters())
+        found = {"said": said, "sharded": sharded}
+        Path(f"{out}.{trainer.accelerator.process_index}").write_text(json.dumps(found))
+        trainer.accelerator.end_training()
+        return
     trainer.train(resume_from_checkpoint=resume)
     sharded = any(isinstance(p, DTensor) for p in trainer.model.parameters())
     weights = trainer.accelerator.get_state_dict(trainer.model)

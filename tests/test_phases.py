@@ -58,6 +58,16 @@ def test_a_part_inside_another_is_not_counted_twice():
     assert clock.take() == {"rollouts": 0, "grading": 0, "teachers": 0}
 
 
+def test_a_clock_remembers_the_inner_part_that_an_error_came_out_of():
+    clock = StepClock("rollouts", "grading")
+    with clock("rollouts"), clock("grading"):
+        pass
+    assert clock.failed is None
+    with pytest.raises(KeyError), clock("rollouts"), clock("grading"):
+        {}["missing"]
+    assert clock.failed == "grading"
+
+
 def test_fingerprints_see_what_changed():
     rows = [{"prompt": f"p{i}", "answer": str(i)} for i in range(3000)]
     same = [dict(reversed(row.items())) for row in rows]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from credit.replay import recorded, replay
 from ranks import checksum
 
 SCRIPT = Path(__file__).with_name("ranks.py")
@@ -43,6 +44,10 @@ def run(folder: Path, ranks: int, options: dict, sharded: bool = False, name: st
         env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **(FSDP if sharded else {})},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
+    if "spoiled" in options:
+        heard = [json.loads(Path(f"{out}.{rank}").read_text()) for rank in range(ranks)]
+        assert [one["sharded"] for one in heard] == [sharded] * ranks
+        return {rank: one["said"] for rank, one in enumerate(heard)}
     found = json.loads(out.read_text())
     assert found["sharded"] == sharded
     return found
@@ -109,3 +114,20 @@ def test_two_ranks_with_a_server_that_scores_are_one_that_scores_itself(tmp_path
     same(alone, served)
     assert served["scored"] > alone["scored"] == 0
     assert served["clients"] == 2  # each rank asks for its own rows
+
+
+@pytest.mark.parametrize("sharded", [False, True], ids=["ddp", "fsdp2"])
+def test_one_rank_that_is_not_finite_stops_all_of_them(tmp_path, sharded):
+    options = {"num_iterations": 2, "support_size": 8, "teacher": "ema", "spoiled": 1}
+    said = run(tmp_path, 2, options, sharded=sharded, name="stops")
+    assert said[0] == said[1]
+    assert said[0].startswith("step 2, rank 1: the credit loss is not finite; the first to be so: teacher's hidden")
+    folder = tmp_path / "stops" / "nonfinite-step-2"
+    assert {path.name for path in folder.iterdir()} == {
+        "rank-1.json", "rank-1.safetensors", "model", "teacher_head.safetensors",
+    }  # fmt: skip
+    (kept,) = recorded(folder)
+    found = replay(kept, "cpu")
+    assert found.reproduced
+    first = next(stage for stage in found.stages[0] if stage.bad)
+    assert (first.name, first.bad, first.first.split(" (")[0]) == ("teacher's hidden states", 1, "row 4, token 2")

@@ -22,7 +22,7 @@ from trl.generation.vllm_client import VLLMClient
 from trl.import_utils import is_vllm_available
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
-from trl.trainer.utils import RepeatSampler, get_callable_name, is_async_callable
+from trl.trainer.utils import RepeatSampler, add_fused_lm_head, get_callable_name, is_async_callable
 
 SUPPORTED = ("1.16", "1.17")
 
@@ -30,6 +30,8 @@ SUPPORTED = ("1.16", "1.17")
 METHODS = {
     "_calculate_rewards": ["self", "inputs", "prompts", "completions", "completion_ids_list"],
     "_generate_and_score_completions": ["self", "inputs"],
+    "compute_loss": ["self", "model", "inputs"],
+    "_get_grad_norm": ["self", "model", "grad_norm"],
     "_compute_loss": ["self", "model", "inputs"],
     "_get_per_token_logps_and_entropies": ["self", "model", "input_ids", "attention_mask", "logits_to_keep"],
     "_tokenize_prompts": ["self", "prompts"],
@@ -180,6 +182,7 @@ __all__ = [
     "ResumableSampler",
     "ToolLoop",
     "VLLMClient",
+    "add_fused_lm_head",
     "add_response_schema",
     "broken_contract",
     "check_version",

@@ -1,4 +1,4 @@
-"""Errors a user can mend: one line, no traceback."""
+"""Errors that are told to a user in words, without a traceback."""
 
 from __future__ import annotations
 
@@ -9,6 +9,26 @@ from contextlib import contextmanager
 
 class UserError(Exception):
     """What is wrong and how to mend it, in one line."""
+
+    status = 2
+
+
+class RunError(UserError):
+    """A run that could not go on: what happened, what is left of it, what to do. May have several lines."""
+
+    status = 1
+
+
+class NonFiniteError(RunError):
+    """A loss or a gradient norm that is infinite or not a number; raised on every rank."""
+
+
+class SamplingError(RunError):
+    """No answer can be drawn: the student's probabilities are infinite or not numbers, on this rank."""
+
+
+class MemoryRunError(RunError):
+    """No memory left, and which options hold it."""
 
 
 class Terminated(KeyboardInterrupt):

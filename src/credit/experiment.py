@@ -17,7 +17,7 @@ from typing import Any
 
 from credit.checkpoints import explained_if_full
 from credit.context import completion_text
-from credit.errors import Terminated, explained
+from credit.errors import NonFiniteError, Terminated, explained
 from credit.phases import Phases
 from credit.rundir import RunDir
 from credit.sources import SourceOptions, bad_rows, fit_prompts, load_model, load_task, model_path, option
@@ -208,6 +208,8 @@ class Experiment:
         except BaseException as error:
             with suppress(OSError):  # a full disk takes no last word either
                 self._write_status("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error)
+            if isinstance(error, NonFiniteError):
+                self._wait()  # all ranks raise it; the first to leave has the others stopped, reason written or not
             raise
 
     def _execute(self) -> dict[str, Any] | None:
@@ -260,6 +262,7 @@ class Experiment:
 
     def _evaluate(self, name: str, model: Callable[[], Any]) -> list[dict[str, Any]]:
         from credit.evaluate import evaluate, read_records, write_records
+        from credit.memory import advised
 
         path = self.run / "eval" / f"{name}.jsonl"
         if self.options.skip_eval or not self.leads:
@@ -267,6 +270,7 @@ class Experiment:
         if name == "before" and self.checkpoint is not None and path.exists():
             return read_records(path)  # evaluated before the run was interrupted
         with (
+            advised(self.eval_options, lambda: "evaluation"),
             self.phases(f"eval_{name}"),
             self._progress(f"evaluate {name}", 2 * len(self.test_rows)) as advance,
         ):

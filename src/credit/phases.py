@@ -59,9 +59,14 @@ class Phases:
 
 
 class StepClock:
-    """Adds up the seconds of the parts of a training step until they are taken; a part inside another counts alone."""
+    """Adds up the seconds of the parts of a training step until they are taken; a part inside another counts alone.
+
+    Attributes:
+        failed: the part that an error came out of, the inner one of two.
+    """
 
     def __init__(self, *parts: str):
+        self.failed: str | None = None
         self._spent = dict.fromkeys(parts, 0.0)
         self._inside = 0.0
 
@@ -69,7 +74,11 @@ class StepClock:
     def __call__(self, part: str) -> Iterator[None]:
         """Add what happens inside to `part`."""
         start, (outer, self._inside) = time.perf_counter(), (self._inside, 0.0)
-        yield
+        try:
+            yield
+        except BaseException:
+            self.failed = self.failed or part
+            raise
         spent = time.perf_counter() - start
         self._spent[part] += spent - self._inside
         self._inside = outer + spent

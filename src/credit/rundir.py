@@ -2,8 +2,8 @@
 
 `config.yaml` (resolved options), `run.json` (what, when, versions), `metrics.jsonl` (one line per log), `eval.json`
 and `eval/` (answers before and after), `completions/`, `credit/` (token credit), `checkpoint-*`, `model/`,
-`report.html`, `inspect.html`. Files are written whole or appended line by line, so a kill at any moment loses nothing
-else.
+`report.html`, `inspect.html`, `nonfinite-step-*` (what a run had to stop at). Files are written whole or appended line
+by line, so a kill at any moment loses nothing else.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ _OURS = (
     ".gitignore",
 )
 _OUR_FOLDERS = ("eval", "completions", "credit", "model", "runs")
+_OUR_KINDS = ("checkpoint-*", "damaged-checkpoint-*", "nonfinite-*")
 
 
 def differing(saved: dict[str, Any], config: dict[str, Any]) -> str:
@@ -140,8 +141,8 @@ class RunDir:
 
     def _clear(self) -> None:
         """Remove the files a run leaves, and nothing else."""
-        checkpoints = [*self.path.glob("checkpoint-*"), *self.path.glob("damaged-checkpoint-*")]
-        for folder in [*(self / name for name in _OUR_FOLDERS), *checkpoints]:
+        kept = [p for kind in _OUR_KINDS for p in self.path.glob(kind)]
+        for folder in [*(self / name for name in _OUR_FOLDERS), *kept]:
             if folder.is_dir():
                 shutil.rmtree(folder)
         # config.yaml, the first of them, goes last: it marks the folder as ours if a kill comes in between.

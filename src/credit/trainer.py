@@ -32,6 +32,7 @@ from credit.checkpoints import flaw, saving, seal, sealed
 from credit.config import CreditConfig
 from credit.context import DEFAULT_TEMPLATE, TeacherTemplate, strip_thinking, transcript
 from credit.feedback import AsyncFeedbackReward, FeedbackReward, Graded, environment_feedback, merge_feedback
+from credit.guarded import Guarded
 from credit.health import COUNTED, IdleWatch, by_teacher, counts
 from credit.kernel import Views, corrected, token_logps, vocabulary_loss
 from credit.methods import get_method
@@ -49,7 +50,7 @@ from credit.views import Batch, Plan, Planner
 logger = get_logger(__name__)
 
 
-class CreditTrainer(_trl.GRPOTrainer):
+class CreditTrainer(Guarded):
     """GRPOTrainer with token credit from a self-teacher. Same arguments, plus `teacher_template`.
 
     Reward functions may return `(score, feedback)` per completion; environments may carry a `feedback` attribute.
@@ -344,6 +345,8 @@ class CreditTrainer(_trl.GRPOTrainer):
         tokens = tokens * self.current_gradient_accumulation_steps / args.steps_per_generation
         for name in ("loss", "support_mass", "clamped"):
             self._log_mean(f"credit/{name}", scored[name].detach(), active)
+        self.parts |= {"log-probabilities": scored["logp"].detach(), "policy loss": policy_loss.detach()}
+        self.parts["credit loss"] = (loss_BT * active).detach()
         weight = args.blend_weight if args.blend == "loss" else 1.0
         return policy_loss + weight * (loss_BT * active).sum() / tokens
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "inspect": "token-credit viewer of a run or file: one HTML page, tokens coloured by S, G, r, R",
     "compare": "methods side by side: a study file, tuned on validation rows, compared by seed",
     "report": "write report.html again from a run's files",
+    "replay": "recompute a step that was stopped because its loss or gradient was not finite, and say where it is so",
     "plan": "estimate memory and time of a training step on paper, by component; loads no weights",
     "doctor": "versions, devices, the proven sandbox level, and what would run where",
     "tiny": "the embedded world: `credit tiny pretrain` reproduces its base model",
@@ -44,8 +45,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return import_module(f"credit.cli.{chosen}").main(rest)
     except UserError as error:
+        if os.environ.get("CREDIT_DEBUG") == "1":
+            raise
         print(f"credit {chosen}: error: {error}", file=sys.stderr)
-        return 2
+        return error.status
     except ModuleNotFoundError as error:
         if error.name in ("trl", "transformers", "accelerate", "datasets", "yaml", "rich", "pyarrow"):
             print(
