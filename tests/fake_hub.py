@@ -10,11 +10,13 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from huggingface_hub import constants
+
 
 class FakeHub:
     """Keeps bodies of create calls, commits as path -> bytes, cards it was asked to check, all paths, and tokens."""
 
-    def __init__(self, refuse: bool = False):
+    def __init__(self, refuse: str = "nothing"):
         self.created: list[dict] = []
         self.commits: list[dict[str, bytes]] = []
         self.asked: list[str] = []
@@ -63,7 +65,7 @@ class FakeHub:
         self.thread.join()
 
     def answer(self, path: str, body: bytes) -> tuple[int, dict]:
-        if self.refuse:
+        if f"/{self.refuse}" in path:
             return 401, {"error": "Invalid username or password."}
         if path == "/api/repos/create":
             asked = json.loads(body)
@@ -82,6 +84,14 @@ class FakeHub:
             repo = path.removeprefix("/api/models/").partition("/commit/")[0]
             return 200, {"success": True, "commitOid": "0" * 40, "commitUrl": f"{self.url}/{repo}/commit/{'0' * 40}"}
         return 404, {"error": f"nothing at {path}"}
+
+    def be_the_only_one(self, monkeypatch) -> None:
+        """Let this process reach this hub, and no other."""
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "ENDPOINT", self.url)
+        monkeypatch.setattr("transformers.utils.hub._hf_api", None)  # made once, with the address of then
+        monkeypatch.setenv("HF_TOKEN", "hf_fake")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
     def run(self, *command: str) -> subprocess.CompletedProcess:
         """Run Python in a process that may reach this hub and no other; the client reads its address once."""

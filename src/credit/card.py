@@ -98,9 +98,10 @@ def hub_id(run: Mapping[str, Any], name: str) -> str | None:
 
 
 def _first_sentences(config: dict[str, Any], run: dict[str, Any]) -> str:
-    method, steps = str(config.get("method")), number(run.get("steps"))
-    rule = METHODS.get(method)
+    method, steps = config.get("method"), number(run.get("steps"))
+    rule = METHODS.get(str(method))
     what = f"`{method}`, {rule.summary}" if rule else f"`{visible(method)}`, a method of its author's own"
+    what = "a method that was not recorded" if method is None else what
     blend = ", blended with GRPO" if config.get("blend") not in (None, "none") else ""
     length = "" if steps is None else f"{steps:g} steps of "
     sentences = [
@@ -122,11 +123,13 @@ def _facts(config: dict[str, Any], run: dict[str, Any]) -> list[tuple[str, str]]
     """Return (label, text) pairs: those of the report, and what a stranger needs besides."""
     facts = [(label, text) for label, text in what_was_run(config, run) if label not in ("model", "data", "seed")]
     rule, where = METHODS.get(str(config.get("method"))), config.get("negatives_from")
+    count = number(config.get("num_negatives"))
+    each = "their number not recorded" if count is None else f"{count:g} for each rollout"
     if rule and rule.contrast == "answers":
-        facts.append(("negatives", f"wrong answers to the same prompt, {config.get('num_negatives')} for each rollout"))
+        facts.append(("negatives", f"wrong answers to the same prompt, {each}"))
     elif rule and rule.contrast == "inputs" and number(config.get("lam")):
         origin = "the same family of tasks" if where == "same_family" else "the whole batch"
-        facts.append(("negatives", f"prompts of {origin}, {config.get('num_negatives')} for each rollout"))
+        facts.append(("negatives", f"prompts of {origin}, {each}"))
     seed, steps = run.get("seed"), number(run.get("steps"))
     return [
         *facts,

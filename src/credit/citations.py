@@ -70,7 +70,7 @@ def papers(config: Mapping[str, Any]) -> list[str]:
     rule = METHODS.get(str(config.get("method")))
     found = re.findall(r"arXiv (\d{4}\.\d{5})", rule.source) if rule else []
     blended = config.get("blend") not in (None, "none")
-    if rule is None or rule.needs_teacher:
+    if rule.needs_teacher if rule else "method" in config:
         found.append(SDPO)
     if blended or (rule is not None and rule.uses_group):
         found.append(GRPO)

@@ -93,6 +93,7 @@ def evidence(run: Path) -> Files:
         found["eval.json"] = _json(result)
     with TemporaryDirectory() as place:
         folder = Path(place) / run.resolve().name  # the report is made of what is sent, and run.json
+        record["shared"] = True
         folder.mkdir()
         for name, content in {**found, "run.json": _json(record)}.items():
             assert isinstance(content, bytes)

@@ -55,6 +55,7 @@ def context(files: RunFiles) -> dict[str, Any]:
         "progress": _progress(metrics, config),
         "verdict": verdict.verdict(evaluation, status),
         "note": visible(run.get("note")),
+        "shared": run.get("shared") is True,
         "problems": [visible(problem) for problem in files.problems],
         "ran": what_was_run(config, run),
         "options": groups,
