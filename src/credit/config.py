@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
+from transformers.trainer_utils import HubStrategy
 
 from credit._trl import GRPOConfig
 from credit.allowed import BASELINES, BLENDS, FEEDBACK_WHEN, LEVELS, SCORED_BY, TOKEN_CREDIT, check_values
@@ -194,6 +195,11 @@ class CreditConfig(GRPOConfig):
         "a single prompt, and nothing to contrast it with."
     )  # fmt: skip
 
+    hub_strategy: str = _option(
+        "end", "With push_to_hub: `end` sends the final model with its card. Those of transformers (every_save is its "
+        "default) would send the run's folder, completions and all, and are refused. Default: ours."
+    )  # fmt: skip
+
     @classmethod
     def from_preset(cls, preset: str, **options: Any) -> CreditConfig:
         """Start from one of `PRESETS`; `options` win."""
@@ -267,6 +273,11 @@ class CreditConfig(GRPOConfig):
         if self.uses_teacher:
             self._refuse_changed_meanings()
         self._refuse_unresumable_saves()
+        if self.push_to_hub and self.hub_strategy != HubStrategy.END:
+            raise ValueError(
+                f"hub_strategy={HubStrategy(self.hub_strategy).value!r} would send the run's folder at every save: "
+                "completions and grades, and a checkpoint before its teacher is written. Use hub_strategy='end'."
+            )
         if self.n_gpu > 1:
             raise ValueError(
                 f"this process sees {self.n_gpu} GPUs, and would wrap the model in DataParallel, which hands every "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import shlex
 import shutil
 import sys
@@ -11,16 +10,17 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from credit.checkpoints import explained_if_full
 from credit.context import completion_text
-from credit.errors import NonFiniteError, Terminated, explained
+from credit.errors import NonFiniteError, Terminated, UserError, explained
 from credit.phases import Phases
 from credit.rundir import RunDir
 from credit.sources import SourceOptions, bad_rows, fit_prompts, load_model, load_task, model_path, option
+from credit.versions import versions
 
 
 @dataclass
@@ -104,6 +104,7 @@ class Experiment:
 
         from credit.sampling import EvalOptions
         from credit.server import refuse_vllm
+        from credit.sharing import refuse_offline
         from credit.startup import refuse_data
         from credit.tasks import rows_of
         from credit.tasks.environments import has_environment
@@ -119,6 +120,8 @@ class Experiment:
             raise ValueError("resume_from_checkpoint is not used by credit train. Use --resume.")
         _check_reporters(self.args.report_to)
         refuse_vllm(self.args)
+        if self.args.push_to_hub:
+            refuse_offline()
         self.task = load_task(options)
         self.test_rows = [] if options.skip_eval else rows_of(self.task, options.eval_split, options.eval_limit)
         self.train_rows = rows_of(self.task, "train", options.train_limit)
@@ -197,6 +200,7 @@ class Experiment:
         trainer.add_callback(RunCallback(self.run, self.progress))
         self.stops = StopsInOrder(self.args.steps_per_buffer, self.args.saves != "no", trainer.anywhere)
         trainer.add_callback(self.stops)
+        trainer.writes_card = False  # it is written once, beside the final model
         return trainer
 
     def execute(self) -> dict[str, Any] | None:
@@ -214,6 +218,7 @@ class Experiment:
 
     def _execute(self) -> dict[str, Any] | None:
         from credit.report import write_report
+        from credit.sharing import CARD, MODEL, card_of
         from credit.viewer import inspect
 
         before = [] if self.options.skip_eval_before else self._evaluate("before", self._untrained)
@@ -225,7 +230,7 @@ class Experiment:
         self._write_status("running")  # both now: a kill during training must not lose them
         with self.phases("train"):
             self._train()
-            self.trainer.save_model(str(self.run / "model"))
+            self.trainer.save_model(str(self.run / "model"), _internal_call=True)  # sent at the end, by `push`
             if self.leads:
                 self.tokenizer.save_pretrained(str(self.run / "model"))
         after = self._evaluate("after", self._trained)
@@ -234,11 +239,30 @@ class Experiment:
             return None
         result = self._write_eval(before, after) if after else None
         self._write_status("complete")
+        card_of(self.run.path).save(self.run / MODEL / CARD)
         if any((self.run / "credit").glob("*.parquet")):
             inspect(self.run.path, settings=self.config(), task=self.task)
         write_report(self.run.path)
         self._wait()
         return result
+
+    def push(self) -> str:
+        """Send the complete run to the hub, as `credit push` does; return the repository's address.
+
+        Raises:
+            UserError: it was not sent; names the command that tries again.
+        """
+        from credit.sharing import run_files, send
+
+        args, repo = self.args, self.trainer.hub_model_id
+        try:
+            files = run_files(self.run.path)
+            return str(send(files, repo, args.hub_private_repo, args.hub_token, args.hub_revision).repo_url)
+        except (ValueError, OSError) as error:
+            why = " ".join(str(error).split())
+            raise UserError(
+                f"the run is complete, but was not sent ({why}). Try again: credit push {self.run.path} --to {repo}"
+            ) from error
 
     def _untrained(self) -> Any:
         return self.model.to(self.args.device)  # one that will be sharded is still where it was loaded
@@ -337,16 +361,30 @@ class Experiment:
                 "idle_warnings": self.trainer.idle_warnings,
                 "command": self.command,
                 "origins": self.origins,
-                "versions": _versions(),
+                "versions": versions(),
                 "model": self.options.model,
                 "dataset": self.options.dataset or self.options.task,
+                "local": self._local(),
                 "bad_rows": len(bad_rows(self.task)),
                 "seed": self.args.seed,
+                "steps": self._steps(),
                 "fingerprints": self.fingerprints,
                 "note": self.options.note,
                 "trained_model": "model",
             },
         )
+
+    def _local(self) -> list[str]:
+        """Return which of `model` and `dataset` lie on this machine, or in this package, and not on the hub."""
+        options = self.options
+        model = options.model == "tiny" or Path(options.model).expanduser().exists()
+        dataset = options.dataset is None or Path(options.dataset).expanduser().exists()
+        return [name for name, here in (("model", model), ("dataset", dataset)) if here]
+
+    def _steps(self) -> int:
+        """Return the optimiser steps done, also where the last checkpoint was the last step."""
+        resumed = int(self.checkpoint.name.rpartition("-")[2]) if self.checkpoint else 0
+        return max(self.trainer.state.global_step, resumed)
 
     def _progress(self, title: str, total: int) -> AbstractContextManager[Callable[..., None]]:
         return self.progress(title, total) if self.progress else _Silent()
@@ -382,15 +420,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
     return value if isinstance(value, str | int | float | bool | None) else str(value)
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name, package in {
-        "credit": "credit-distill", "torch": "torch", "trl": "trl", "transformers": "transformers"
-    }.items():  # fmt: skip
-        try:
-            found[name] = version(package)
-        except PackageNotFoundError:
-            found[name] = "not installed as a package"
-    return found

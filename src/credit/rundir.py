@@ -1,9 +1,9 @@
 """A run's folder: who may write into it, and the files a run leaves.
 
 `config.yaml` (resolved options), `run.json` (what, when, versions), `metrics.jsonl` (one line per log), `eval.json`
-and `eval/` (answers before and after), `completions/`, `credit/` (token credit), `checkpoint-*`, `model/`,
-`report.html`, `inspect.html`, `nonfinite-step-*` (what a run had to stop at). Files are written whole or appended line
-by line, so a kill at any moment loses nothing else.
+and `eval/` (answers before and after), `completions/`, `credit/` (token credit), `checkpoint-*`, `model/` with its
+card, `report.html`, `inspect.html`, `nonfinite-step-*` (what a run had to stop at). Files are written whole or appended
+line by line, so a kill at any moment loses nothing else.
 """
 
 from __future__ import annotations

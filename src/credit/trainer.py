@@ -45,12 +45,13 @@ from credit.startup import refuse_data, refuse_unsupported
 from credit.teacher import Teacher
 from credit.token_level import score_tokens
 from credit.trainer_callbacks import SecondsOfStep, TeacherFollows
+from credit.trainer_sharing import SharesModel
 from credit.views import Batch, Plan, Planner
 
 logger = get_logger(__name__)
 
 
-class CreditTrainer(Guarded):
+class CreditTrainer(SharesModel, Guarded):
     """GRPOTrainer with token credit from a self-teacher. Same arguments, plus `teacher_template`.
 
     Reward functions may return `(score, feedback)` per completion; environments may carry a `feedback` attribute.

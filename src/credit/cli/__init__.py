@@ -21,6 +21,7 @@ COMMANDS = {
     "compare": "methods side by side: a study file, tuned on validation rows, compared by seed",
     "report": "write report.html again from a run's files",
     "replay": "recompute a step that was stopped because its loss or gradient was not finite, and say where it is so",
+    "push": "send a run's final model with its card and evidence to the hub",
     "plan": "estimate memory and time of a training step on paper, by component; loads no weights",
     "doctor": "versions, devices, the proven sandbox level, and what would run where",
     "tiny": "the embedded world: `credit tiny pretrain` reproduces its base model",

@@ -97,6 +97,12 @@ def source_of(argv: list[str]) -> SourceOptions:
     return options
 
 
+def asks_for_push(argv: list[str]) -> bool:
+    """Return whether flags or config ask for `push_to_hub`, before parsing."""
+    config_name, rest = take(argv, "--config")
+    return "--push_to_hub" in rest or bool(config_name and read_config(config_name)[1].get("push_to_hub"))
+
+
 def recall(argv: list[str]) -> list[str]:
     """Let `--resume --output_dir RUN` stand for the command that started RUN; other flags are added to it."""
     folder, rest = take(argv, "--output_dir")

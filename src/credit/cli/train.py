@@ -7,7 +7,7 @@ import sys
 import warnings
 from dataclasses import fields
 
-from credit.cli.configs import builtin_configs, recall, source_of, split_flags
+from credit.cli.configs import asks_for_push, builtin_configs, recall, source_of, split_flags
 from credit.errors import UserError, explained
 from credit.experiment import Experiment, RunOptions
 from credit.sources import go_offline_if_embedded
@@ -17,7 +17,7 @@ _COMMON = (
     "output_dir", "max_steps", "num_train_epochs", "learning_rate", "per_device_train_batch_size",
     "gradient_accumulation_steps", "num_generations", "max_completion_length", "max_tool_calling_iterations",
     "temperature", "beta", "chat_template_kwargs", "model_init_kwargs", "save_steps", "logging_steps", "report_to",
-    "seed", "bf16",
+    "seed", "bf16", "push_to_hub", "hub_model_id", "hub_private_repo",
 )  # fmt: skip
 
 
@@ -34,7 +34,9 @@ def main(argv: list[str]) -> int:
 
 def _main(argv: list[str]) -> int:
     argv = recall(split_flags(argv))
-    go_offline_if_embedded(source_of(argv))  # before anything imports the hub client, which reads it once
+    source = source_of(argv)
+    if not asks_for_push(argv):
+        go_offline_if_embedded(source)  # before anything imports the hub client, which reads it once
     from transformers.utils import logging as hf_logging
 
     from credit.cli.display import announce, progress, results_table, scores_table
@@ -71,6 +73,8 @@ def _main(argv: list[str]) -> int:
     if (experiment.run / "inspect.html").exists():
         print(f"tokens: {experiment.run / 'inspect.html'}")
     print(f"model:  {experiment.run / 'model'}")
+    if args.push_to_hub:
+        print(f"sent:   {experiment.push()}")
     return 0
 
 

@@ -38,7 +38,8 @@ def _said(counts: dict[str, float | None], groups: dict[str, list[Any]], stored:
     known = {name: count for name, count in counts.items() if count is not None}
     if len(known) == len(counts):
         parts = ", ".join(f"{count:g} {name}" for name, count in known.items())
-        return f"Greedy answers to {sum(known.values()):g} prompts: {parts}. The examples are the first of each kind."
+        first = " The examples are the first of each kind." if stored else ""
+        return f"Greedy answers to {sum(known.values()):g} prompts: {parts}.{first}"
     parts = ", ".join(f"{len(group)} {name}" for name, group in groups.items())
     return (
         f"How many there are in all is not recorded. eval.json holds {stored} example{'' if stored == 1 else 's'}: "

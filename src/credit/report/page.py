@@ -10,7 +10,7 @@ from credit.report.cost import cost
 from credit.report.examples import examples
 from credit.report.figures import dumbbells
 from credit.report.health import health
-from credit.report.ran import what_was_run
+from credit.report.ran import reading, what_was_run
 from credit.report.runfiles import RunFiles, read_run
 from credit.report.templates import fill, write_page
 from credit.report.text import lookup, number, show, visible
@@ -20,11 +20,6 @@ STATUS = {
     "running": "not finished (still going, or stopped early)",
     "failed": "failed",
     "interrupted": "interrupted",
-}
-FORMS = {
-    "paper": "Here R = r − λG; G is a log-probability, so −λG lifts every token: compare tokens.",
-    "guided": "Here R = r + λS.",
-    "feedback_contrast": "Here R = r − λ(G − G without feedback); the last part is not in the file.",
 }
 
 
@@ -60,6 +55,7 @@ def context(files: RunFiles) -> dict[str, Any]:
         "progress": _progress(metrics, config),
         "verdict": verdict.verdict(evaluation, status),
         "note": visible(run.get("note")),
+        "shared": run.get("shared") is True,
         "problems": [visible(problem) for problem in files.problems],
         "ran": what_was_run(config, run),
         "options": groups,
@@ -75,7 +71,7 @@ def context(files: RunFiles) -> dict[str, Any]:
         "token_labels": list(tokens.LABELS.values()),
         "token_cap": tokens.TOKENS,
         "inspected": files.inspected,
-        "form": FORMS.get(str(config.get("form")), "") if config.get("method", "credit") == "credit" else "",
+        "form": reading(config),
         "health": health(metrics, run.get("idle_warnings"), config.get("method")),
         "examples": examples(evaluation),
         "cost": cost(run, metrics),

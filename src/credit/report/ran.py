@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from credit.report.text import number, setting, visible
 
+# form -> (formula of the credit, what to keep in mind when reading its values)
 FORMS = {
-    "paper": "R = r − λG",
-    "guided": "R = r + λS",
-    "feedback_contrast": "R = r − λ(G − G without feedback)",
+    "paper": (
+        "R = r − λG",
+        "G is a log-probability, so −λG lifts every token: compare tokens of one place, not signs.",
+    ),
+    "guided": ("R = r + λS", ""),
+    "feedback_contrast": ("R = r − λ(G − G without feedback)", "The last part is not recorded."),
 }
 FEEDBACK = {
     "without_solution": "shown feedback where there is no solution",
     "always": "always shown feedback",
     "never": "never shown feedback",
 }
+
+
+def reading(config: Mapping[str, Any]) -> str:
+    """Say how the credit of a run is made, and how to read it; "" for other methods and unknown forms."""
+    form = str(config.get("form"))
+    if config.get("method", "credit") != "credit" or form not in FORMS:
+        return ""
+    formula, remark = FORMS[form]
+    return f"{formula}. {remark}".strip()
 
 
 def what_was_run(config: dict[str, Any], run: dict[str, Any]) -> list[tuple[str, str]]:
@@ -33,7 +47,7 @@ def what_was_run(config: dict[str, Any], run: dict[str, Any]) -> list[tuple[str,
         ("preset", value("preset")),
     ]
     if method == "credit":
-        formula = FORMS.get(str(config.get("form")), "form not recorded")
+        formula, _ = FORMS.get(str(config.get("form")), ("form not recorded", ""))
         lines.append(("credit", f"{formula}, λ = {value('lam')}, contrasted with {value('num_negatives')} x'"))
     if teaches and config.get("level") == "token":
         credit, base = value("token_credit").replace("_", " "), value("baseline").replace("_", " ")

@@ -9,18 +9,13 @@ from typing import Any
 
 from credit.diagnostics import Rollouts, diagnose, read_credit_of_run, read_rollouts
 from credit.diagnostics.run import is_run
+from credit.report.ran import reading
 from credit.report.text import show
 from credit.viewer.contents import contents
 from credit.viewer.page import write_viewer
 
 LIMIT = 2000
 """Responses on a page unless more are asked for (ours): what a browser handles without lag at any usual length."""
-
-FORMS = {
-    "paper": "R = r − λG: G is a log-probability, so −λG lifts every token. Compare tokens of one place, not signs.",
-    "guided": "R = r + λS.",
-    "feedback_contrast": "R = r − λ(G − G without feedback); the last part is not recorded.",
-}
 
 
 def inspect(
@@ -52,9 +47,8 @@ def inspect(
             f"credit diagnose {target} --model M --out DIR, then credit inspect DIR/tokens.parquet."
         )
     notes = _cut(files, limit)
-    form = (settings or {}).get("form")
-    if form in FORMS and (settings or {}).get("method") == "credit":
-        notes.insert(0, f"{FORMS[form]} (form {form}, λ = {(settings or {}).get('lam')})")
+    if settings and (said := reading(settings)):
+        notes.insert(0, f"{said} (form {settings['form']}, λ = {settings.get('lam')})")
     if progress is None:
         page = contents(files, task)
     else:
