@@ -1,6 +1,7 @@
-"""Writes the tables of docs/performance.md and docs/scale.md from saved runs: `python docs/performance.py`.
+"""Writes the tables of performance.md, scale.md and faults.md from saved runs: `python docs/performance.py`.
 
-The runs are `benchmarks/results/step*.json`, written by `benchmarks/step.py --json`. Tests keep the tables up to date.
+The runs are `benchmarks/results/step*.json` and `kills.json`, written by `benchmarks/step.py` and `kills.py`.
+Tests keep the tables up to date.
 """
 
 from __future__ import annotations
@@ -117,12 +118,7 @@ def tables() -> dict[str, str]:
                 for name, row in saved("step_variants")["sizes"]["small"]["variants"].items()
             ],
         ),
-        "embedded": f"Credit over the same blend with plain self-distillation: "
-        f"**x{embedded['credit_over_own_sdpo_with_generation']:.2f}**.\n\n"
-        + table(
-            ["method", *(f"{words}, s" for words in phases.values())],
-            [[name, *(f"{row[key]:.3f}" for key in phases)] for name, row in embedded["embedded"].items()],
-        ),
+        "embedded": "\n\n".join(_embedded(embedded, name, phases) for name in ("same_answers", "while_training")),
         "plan": table(
             ["size", "method", "estimated MiB", "measured", "ratio", "seconds at 50 GFlop a second", "measured"],
             [
@@ -131,11 +127,42 @@ def tables() -> dict[str, str]:
                 for variant, views in ((SDPO, 1), (CREDIT, 2))
             ],
         ),
+        "kills": _kills(saved("kills")),
         "large": table(
             ["Qwen3-8B", "held, GiB", "peak", "generation, s", "student", "teacher", "contrast", "head"],
             [_on_paper(name, changed) for name, changed in ON_PAPER.items()],
         ),
     }
+
+
+def _embedded(saved: dict[str, Any], name: str, phases: dict[str, str]) -> str:
+    ratio = saved[f"credit_over_own_sdpo_with_generation_{name}"]
+    rows = [[method, *(f"{row[key]:.3f}" for key in phases)] for method, row in saved[f"embedded_{name}"].items()]
+    words = name.replace("_", " ")
+    return f"Credit over sdpo, {words}: **x{ratio:.2f}**.\n\n" + table(
+        ["method", *(f"{words}, s" for words in phases.values())], rows
+    )
+
+
+def _kills(saved: dict[str, Any]) -> str:
+    by: dict[int, list[dict[str, Any]]] = {}
+    for kill in saved["kills"]:
+        by.setdefault(kill["ranks"], []).append(kill)
+    head = ["processes", "kills", "before the first step", "in training", "after it", "with a half-written checkpoint"]
+    rows = [
+        [
+            str(ranks),
+            str(len(kills)),
+            str(sum(kill["steps"] == 0 for kill in kills)),
+            str(sum(0 < kill["steps"] < saved["steps"] for kill in kills)),
+            str(sum(kill["steps"] == saved["steps"] for kill in kills)),
+            str(sum(bool(kill["half_written"]) for kill in kills)),
+            f"{max(kill['difference'] for kill in kills):g}",
+            str(sum(kill["same_eval"] and kill["same_bytes"] and not kill["exit"] for kill in kills)),
+        ]
+        for ranks, kills in by.items()
+    ]
+    return table([*head, "largest difference of a metric", "same evaluation, weights, teacher"], rows)
 
 
 def _planned(name: str, measured: dict[str, Any], variant: str, views: int) -> list[str]:
@@ -167,7 +194,7 @@ def filled(text: str) -> str:
     return re.sub(r"<!-- (\w+) -->\n.*?<!-- /\1 -->", put, text, flags=re.DOTALL)
 
 
-PAGES = ("performance.md", "scale.md")
+PAGES = ("performance.md", "scale.md", "faults.md")
 
 if __name__ == "__main__":
     for page in PAGES:

@@ -116,6 +116,9 @@ def _facts(run: dict[str, Any]) -> list[tuple[str, str]]:
     facts.append(("trained model", run.get("trained_model")))
     if run.get("resumed_from") is not None:
         facts.append(("resumed from", run["resumed_from"]))
+    if run.get("set_aside"):
+        said = run["set_aside"]
+        facts.append(("damaged", " ".join(map(str, said)) if isinstance(said, list) else said))
     for prefix, group in (("version of", "versions"), ("digest of", "fingerprints")):
         found = run.get(group)
         if isinstance(found, dict):
