@@ -20,9 +20,17 @@ from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback
 
 from credit import CreditTrainer
+from credit.shards import partitioned
 from local_models import history, make_config, make_dataset, make_model, make_tokenizer
 
 ROLLOUTS, GROUP = 24, 4
+ZERO = {
+    "train_micro_batch_size_per_gpu": "auto", "train_batch_size": "auto", "gradient_accumulation_steps": "auto",
+    "gradient_clipping": "auto", "zero_allow_untested_optimizer": True,
+}  # fmt: skip
+# Tiny parameters would all be left whole, or fetched at once.
+UNBUFFERED = {
+    "stage3_gather_16bit_weights_on_model_save": True, "stage3_param_persistence_threshold": 40, "stage3_prefetch_bucket_size": 2000}
 
 
 def stored(step: int) -> list[list[int]]:
@@ -71,13 +79,17 @@ def checksum(folder) -> str:
 
 
 def main(out: str, options: dict) -> None:
-    pad = options.pop("pad", "left")
+    pad, stage = options.pop("pad", "left"), options.pop("zero", 0)
     shard_on_cpu()
     resume, lora = options.pop("resume", None), options.pop("lora", False)
     adapter = LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False) if lora else None
     folder = Path(out).with_suffix("")
     ranks = int(os.environ.get("WORLD_SIZE", 1))
     accumulation = options.pop("accumulation", 1)
+    torch.manual_seed(0)
+    model = make_model("qwen3")  # before the options: they would have ZeRO-3 partition what is made after them
+    if stage:
+        options["deepspeed"] = {**ZERO, "zero_optimization": {"stage": stage, **UNBUFFERED}}
     args = make_config(
         folder, per_device_train_batch_size=ROLLOUTS // ranks // accumulation, num_generations=GROUP,
         gradient_accumulation_steps=accumulation, max_steps=2, shuffle_dataset=False, **options,
@@ -86,7 +98,7 @@ def main(out: str, options: dict) -> None:
     tokenizer.padding_side = pad
     torch.manual_seed(0)
     trainer = CreditTrainer(
-        make_model("qwen3"), score, args, train_dataset=make_dataset(), processing_class=tokenizer, peft_config=adapter
+        model, score, args, train_dataset=make_dataset(), processing_class=tokenizer, peft_config=adapter
     )
 
     def generate(prompt_ids, *unused, **more):
@@ -99,8 +111,8 @@ def main(out: str, options: dict) -> None:
     first = FirstTeacher(trainer)
     trainer.add_callback(first)
     trainer.train(resume_from_checkpoint=resume)
-    sharded = any(isinstance(p, DTensor) for p in trainer.model.parameters())
-    weights = trainer.accelerator.get_state_dict(trainer.model)
+    sharded = any(isinstance(p, DTensor) or partitioned(p) for p in trainer.model.parameters())
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped if stage else trainer.model)
     if trainer.accelerator.is_main_process:
         flat = torch.cat([weights[name].float().flatten() for name in sorted(weights)])
         logs = [{k: v for k, v in log.items() if isinstance(v, float)} for log in history(trainer, "num_tokens")]

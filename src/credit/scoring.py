@@ -79,13 +79,9 @@ class Head:
 
     def frozen(self, copy: bool) -> Head:
         """Detach from the graph, shards gathered; `copy` keeps today's values while the model trains on."""
-
-        def hold(t: Tensor | None) -> Tensor | None:
-            return None if t is None else whole(t.detach(), copy)
-
-        weight = hold(self.weight)
-        assert weight is not None
-        return replace(self, weight=weight, bias=hold(self.bias))
+        return replace(
+            self, weight=whole(self.weight, copy), bias=None if self.bias is None else whole(self.bias, copy)
+        )
 
 
 @dataclass(frozen=True)

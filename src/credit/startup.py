@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from credit.contrast import prompt_key
+from credit.shards import shape
 
 
 def refuse_unsupported(trainer: Any, student: Any) -> None:
@@ -18,10 +19,6 @@ def refuse_unsupported(trainer: Any, student: Any) -> None:
             len(trainer.environment_factories or {}) > 1,
             "several environments in one run are not supported yet: a view would be rendered with the tools of another "
             "rollout's environment. Use one environment class that looks at the row in `reset`.",
-        ),
-        (
-            trainer.is_deepspeed_enabled,
-            "DeepSpeed is not supported yet: teacher heads would be shards. Use DDP, or FSDP2 (fsdp_version: 2).",
         ),
         (
             trainer.is_fsdp_enabled and getattr(trainer.accelerator.state.fsdp_plugin, "fsdp_version", 2) == 1,
@@ -37,10 +34,15 @@ def refuse_unsupported(trainer: Any, student: Any) -> None:
     refuse_model(args, student)
 
 
+def is_zero3(trainer: Any) -> bool:
+    """Say whether DeepSpeed will partition the parameters."""
+    return trainer.is_deepspeed_enabled and trainer.accelerator.state.deepspeed_plugin.zero_stage == 3
+
+
 def refuse_model(args: Any, student: Any) -> None:
     """Raise ValueError when a model's shape does not fit the options of a method with a teacher; reads no weights."""
     head = student.get_output_embeddings()
-    vocabulary = head.weight.shape[0]
+    vocabulary = shape(head.weight)[0]
     dropout = not args.disable_dropout and any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in student.modules())
     dropout = dropout or getattr(student.config.get_text_config(), "attention_dropout", 0.0) > 0
     rules = [

@@ -39,8 +39,8 @@ from credit.passes import response_hidden, shares_beginnings
 from credit.phases import StepClock
 from credit.rundir import COMPLETE
 from credit.scoring import Head, check_head, head_of, with_response_head
-from credit.shards import parameters
-from credit.startup import refuse_data, refuse_unsupported
+from credit.shards import gathered_with, parameters
+from credit.startup import is_zero3, refuse_data, refuse_unsupported
 from credit.teacher import Teacher
 from credit.token_level import score_tokens
 from credit.trainer_callbacks import SecondsOfStep, TeacherFollows
@@ -95,11 +95,17 @@ class CreditTrainer(_trl.GRPOTrainer):
             return
         refuse_unsupported(self, self._student)
         with_response_head(self._student)
+        model = self.accelerator.unwrap_model(self.model)
+        if is_zero3(self):
+            head = self._head(self._student)
+            gathered_with(model, head.weight, head.bias)
         check_head(self._student, len(self._text))
         self._shares_beginnings = shares_beginnings(self._student)
-        model = self.accelerator.unwrap_model(self.model)
         adapter = model if is_peft_model(model) else None
-        self.teacher = Teacher(self._student, args.teacher, args.ema_rate, adapter, self.is_fsdp_enabled)
+        worn, release = self.is_fsdp_enabled or self.is_deepspeed_enabled, lambda: None
+        if self.is_deepspeed_enabled:
+            release = lambda: self.model_wrapped.empty_partition_cache()
+        self.teacher = Teacher(self._student, args.teacher, args.ema_rate, adapter, worn, release)
         self.add_callback(TeacherFollows(self.teacher, args.steps_per_buffer))
         self._planner = Planner(
             tokenize=self._tokenize_views,
