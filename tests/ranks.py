@@ -17,7 +17,7 @@ from accelerate.utils import DistributedType
 from peft import LoraConfig
 from safetensors.torch import load_file
 from torch.distributed.tensor import DTensor
-from transformers import TrainerCallback
+from transformers import AutoModelForCausalLM, TrainerCallback
 
 from credit import CreditTrainer
 from credit.shards import partitioned
@@ -30,7 +30,10 @@ ZERO = {
 }  # fmt: skip
 # Tiny parameters would all be left whole, or fetched at once.
 UNBUFFERED = {
-    "stage3_gather_16bit_weights_on_model_save": True, "stage3_param_persistence_threshold": 40, "stage3_prefetch_bucket_size": 2000}
+    "stage3_gather_16bit_weights_on_model_save": True,
+    "stage3_param_persistence_threshold": 40,
+    "stage3_prefetch_bucket_size": 2000,
+}
 
 
 def stored(step: int) -> list[list[int]]:
@@ -79,7 +82,7 @@ def checksum(folder) -> str:
 
 
 def main(out: str, options: dict) -> None:
-    pad, stage = options.pop("pad", "left"), options.pop("zero", 0)
+    pad, stage, born = options.pop("pad", "left"), options.pop("zero", 0), options.pop("born", None)
     shard_on_cpu()
     resume, lora = options.pop("resume", None), options.pop("lora", False)
     adapter = LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False) if lora else None
@@ -87,16 +90,22 @@ def main(out: str, options: dict) -> None:
     ranks = int(os.environ.get("WORLD_SIZE", 1))
     accumulation = options.pop("accumulation", 1)
     torch.manual_seed(0)
-    model = make_model("qwen3")  # before the options: they would have ZeRO-3 partition what is made after them
+    # Before the options: they would have ZeRO-3 partition what is made after them.
+    model = make_model("qwen3", **options.pop("model", {}))
     if stage:
         options["deepspeed"] = {**ZERO, "zero_optimization": {"stage": stage, **UNBUFFERED}}
     args = make_config(
         folder, per_device_train_batch_size=ROLLOUTS // ranks // accumulation, num_generations=GROUP,
-        gradient_accumulation_steps=accumulation, max_steps=2, shuffle_dataset=False, **options,
+        gradient_accumulation_steps=accumulation, shuffle_dataset=False, **options,
     )  # fmt: skip
     tokenizer = make_tokenizer()
     tokenizer.padding_side = pad
     torch.manual_seed(0)
+    if born:  # ZeRO-3 partitions it as it is loaded
+        import deepspeed
+
+        deepspeed.init_distributed("gloo")
+        model = AutoModelForCausalLM.from_pretrained(born)
     trainer = CreditTrainer(
         model, score, args, train_dataset=make_dataset(), processing_class=tokenizer, peft_config=adapter
     )

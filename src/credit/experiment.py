@@ -46,8 +46,9 @@ class RunOptions(SourceOptions):
         0, "CPU threads of torch; 0 leaves torch's choice. One is fastest for models as small as the embedded one."
     )
     launch: str | None = option(
-        None, "Start `nproc` processes on this machine and train in all of them: `ddp`, or `fsdp2` (sharded; "
-        "accelerators only). The command is printed.", ["ddp", "fsdp2"]
+        None, "Start `nproc` processes on this machine and train in all of them: `ddp`, `fsdp2` (sharded; "
+        "accelerators only) or `deepspeed` (sharded; ZeRO-3 unless --deepspeed names another config). The command is "
+        "printed.", ["ddp", "fsdp2", "deepspeed"]
     )  # fmt: skip
     nproc: int = option(0, "Processes of `launch`; 0 is one per accelerator.")
     note: str | None = option(None, "One line about this run, printed and shown in the report.")
@@ -138,7 +139,7 @@ class Experiment:
         with self.phases("setup"), explained():
             self.check()
             options, rows = self.options, self.train_rows
-            self.model, self.tokenizer = load_model(options.model, **(self.args.model_init_kwargs or {}))
+            self.model, self.tokenizer = self._load(options.model)
             self.template_options = dict(self.args.chat_template_kwargs or {})
             equip(self.task, self.tokenizer, rows + self.test_rows, self.args.max_tool_calling_iterations)
             existed = self.run.path.exists()
@@ -159,6 +160,21 @@ class Experiment:
                 "train_rows": fingerprints.of_rows(rows),
                 "test_rows": fingerprints.of_rows(self.test_rows),
             }
+
+    def _load(self, name: str) -> tuple[Any, Any]:
+        """Return model and tokenizer, whole: one process evaluates, and ZeRO-3 would have each load its own part."""
+        from transformers.integrations.deepspeed import set_hf_deepspeed_config, unset_hf_deepspeed_config
+
+        plugin = self.args.deepspeed_plugin
+        unset_hf_deepspeed_config()
+        loaded = load_model(name, **(self.args.model_init_kwargs or {}))
+        if plugin is not None:
+            set_hf_deepspeed_config(plugin.hf_ds_config)
+        return loaded
+
+    @property
+    def _sharded(self) -> bool:
+        return self.trainer.is_fsdp_enabled or self.trainer.is_deepspeed_enabled
 
     @property
     def leads(self) -> bool:
@@ -209,7 +225,7 @@ class Experiment:
         before = [] if self.options.skip_eval_before else self._evaluate("before", self._untrained)
         if before:
             self._write_eval(before, [])
-        if self.trainer.is_fsdp_enabled:
+        if self._sharded:
             self.model.to("cpu")  # where it waits to be sharded
         self._wait()
         self._write_status("running")  # both now: a kill during training must not lose them
@@ -235,8 +251,8 @@ class Experiment:
 
     def _trained(self) -> Any:
         """Return the trained weights, not the trainer's wrapper of them; of shards, what was saved."""
-        if self.trainer.is_fsdp_enabled:
-            return load_model(str(self.run / "model"), **(self.args.model_init_kwargs or {}))[0].to(self.args.device)
+        if self._sharded:
+            return self._load(str(self.run / "model"))[0].to(self.args.device)
         return self.trainer.accelerator.unwrap_model(self.trainer.model)
 
     def _train(self) -> None:

@@ -129,7 +129,7 @@ def head_of(model: nn.Module, temperature: float = 1.0, float32: bool = False) -
 
 @torch.no_grad()
 def check_head(model: nn.Module, vocabulary: int) -> None:
-    """Raise unless our head reproduces the model's own logits on four tokens.
+    """Raise unless our head reproduces the model's own logits on four tokens; it has a response head already.
 
     Catches architectures that post-process logits in a way `head_of` does not know, before any training.
     """
@@ -139,7 +139,7 @@ def check_head(model: nn.Module, vocabulary: int) -> None:
     model.eval()
     try:
         own = model(input_ids=ids).logits.float()
-        ours = head_of(model).logits(model.base_model(input_ids=ids).last_hidden_state[0])  # type: ignore[operator]
+        ours = head_of(model).frozen(copy=False).logits(model(input_ids=ids, on_hidden=lambda hidden: hidden)[0])
     finally:
         model.train(was_training)
     error = (own[0] - ours).abs().max().item()

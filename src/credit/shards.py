@@ -23,6 +23,12 @@ def parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     return dict(model.named_parameters())
 
 
+def release(wrapped: Any) -> None:
+    """Free what passes left gathered under ZeRO-3, which only its engine can; FSDP2 does it in `parameters`."""
+    if hasattr(wrapped, "empty_partition_cache"):
+        wrapped.empty_partition_cache()
+
+
 def partitioned(tensor: Any) -> bool:
     """Say whether it is a parameter of ZeRO-3, gathered just now or not."""
     return getattr(tensor, "ds_tensor", None) is not None
@@ -75,8 +81,11 @@ def sliced(everything: Tensor, like: Any) -> Tensor:
 
 
 def gathered_with(module: nn.Module, *others: nn.Parameter | None) -> None:
-    """Have ZeRO-3 gather parameters for every pass of `module`, forward and backward: it reads them, others own them."""
-    import deepspeed
+    """Have ZeRO-3 gather parameters for each pass of `module`, forward and backward: it reads what others own.
+
+    DeepSpeed finds such reads itself, but only of what is not gathered at the time; then backward finds it empty.
+    """
+    import deepspeed  # type: ignore[import-not-found]
 
     for parameter in others:
         if parameter is not None:

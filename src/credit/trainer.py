@@ -39,11 +39,11 @@ from credit.passes import response_hidden, shares_beginnings
 from credit.phases import StepClock
 from credit.rundir import COMPLETE
 from credit.scoring import Head, check_head, head_of, with_response_head
-from credit.shards import gathered_with, parameters
+from credit.shards import gathered_with, parameters, partitioned, release
 from credit.startup import is_zero3, refuse_data, refuse_unsupported
 from credit.teacher import Teacher
 from credit.token_level import score_tokens
-from credit.trainer_callbacks import SecondsOfStep, TeacherFollows
+from credit.trainer_callbacks import ChecksHead, SecondsOfStep, TeacherFollows
 from credit.views import Batch, Plan, Planner
 
 logger = get_logger(__name__)
@@ -97,15 +97,16 @@ class CreditTrainer(_trl.GRPOTrainer):
         with_response_head(self._student)
         model = self.accelerator.unwrap_model(self.model)
         if is_zero3(self):
-            head = self._head(self._student)
-            gathered_with(model, head.weight, head.bias)
-        check_head(self._student, len(self._text))
+            head = self._student.get_output_embeddings()
+            gathered_with(model, head.weight, getattr(head, "bias", None))
+        if partitioned(self._student.get_output_embeddings().weight):
+            self.add_callback(ChecksHead(lambda: check_head(self._student, len(self._text))))
+        else:
+            check_head(self._student, len(self._text))
         self._shares_beginnings = shares_beginnings(self._student)
         adapter = model if is_peft_model(model) else None
-        worn, release = self.is_fsdp_enabled or self.is_deepspeed_enabled, lambda: None
-        if self.is_deepspeed_enabled:
-            release = lambda: self.model_wrapped.empty_partition_cache()
-        self.teacher = Teacher(self._student, args.teacher, args.ema_rate, adapter, worn, release)
+        worn, free = self.is_fsdp_enabled or self.is_deepspeed_enabled, lambda: release(self.model_wrapped)
+        self.teacher = Teacher(self._student, args.teacher, args.ema_rate, adapter, worn, free)
         self.add_callback(TeacherFollows(self.teacher, args.steps_per_buffer))
         self._planner = Planner(
             tokenize=self._tokenize_views,

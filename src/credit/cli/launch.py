@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from importlib.resources import files
+from importlib.util import find_spec
 from typing import NoReturn
 
 from credit.errors import UserError
@@ -21,13 +23,14 @@ PATIENCE = 36_000
 """Seconds for which processes wait for the one that evaluates, unless --ddp_timeout says otherwise. Default: ours."""
 
 
-def launch(kind: str, processes: int, argv: list[str]) -> NoReturn:
+def launch(kind: str, processes: int, argv: list[str], configured: bool = False) -> NoReturn:
     """Become torchrun: it runs `credit train` in several processes, and stops them when it is stopped.
 
     Args:
-        kind: "ddp" or "fsdp2".
+        kind: "ddp", "fsdp2" or "deepspeed".
         processes: how many; 0 is one per accelerator.
         argv: of the command; flags of the launch are passed on and do nothing there.
+        configured: whether they name a DeepSpeed config; without, ours is ZeRO-3.
     """
     import torch
 
@@ -41,6 +44,12 @@ def launch(kind: str, processes: int, argv: list[str]) -> NoReturn:
         raise UserError(
             "--launch fsdp2 needs accelerators: on the CPU accelerate goes on with DDP, in silence. Use --launch ddp."
         )
+    if kind == "deepspeed":
+        if find_spec("deepspeed") is None:
+            raise UserError(
+                "--launch deepspeed needs the package deepspeed. Run: pip install 'credit-distill[deepspeed]'"
+            )
+        argv = argv if configured else [*argv, "--deepspeed", str(files("credit.configs") / "zero3.json")]
     if "--ddp_timeout" not in argv:
         argv = [*argv, "--ddp_timeout", str(PATIENCE)]
     own = SHARDED if kind == "fsdp2" else {}
