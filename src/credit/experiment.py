@@ -7,8 +7,8 @@ import shlex
 import shutil
 import sys
 import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -139,7 +139,8 @@ class Experiment:
         with self.phases("setup"), explained():
             self.check()
             options, rows = self.options, self.train_rows
-            self.model, self.tokenizer = self._load(options.model)
+            with self._alone():
+                self.model, self.tokenizer = load_model(options.model, **(self.args.model_init_kwargs or {}))
             self.template_options = dict(self.args.chat_template_kwargs or {})
             equip(self.task, self.tokenizer, rows + self.test_rows, self.args.max_tool_calling_iterations)
             existed = self.run.path.exists()
@@ -161,16 +162,17 @@ class Experiment:
                 "test_rows": fingerprints.of_rows(self.test_rows),
             }
 
-    def _load(self, name: str) -> tuple[Any, Any]:
-        """Return model and tokenizer, whole: one process evaluates, and ZeRO-3 would have each load its own part."""
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hide ZeRO-3 from transformers: it would load a part of a model, and generate in step with all processes."""
         from transformers.integrations.deepspeed import set_hf_deepspeed_config, unset_hf_deepspeed_config
 
-        plugin = self.args.deepspeed_plugin
         unset_hf_deepspeed_config()
-        loaded = load_model(name, **(self.args.model_init_kwargs or {}))
-        if plugin is not None:
-            set_hf_deepspeed_config(plugin.hf_ds_config)
-        return loaded
+        try:
+            yield
+        finally:
+            if self.args.deepspeed_plugin is not None:
+                set_hf_deepspeed_config(self.args.deepspeed_plugin.hf_ds_config)
 
     @property
     def _sharded(self) -> bool:
@@ -252,7 +254,7 @@ class Experiment:
     def _trained(self) -> Any:
         """Return the trained weights, not the trainer's wrapper of them; of shards, what was saved."""
         if self._sharded:
-            return self._load(str(self.run / "model"))[0].to(self.args.device)
+            return load_model(str(self.run / "model"), **(self.args.model_init_kwargs or {}))[0].to(self.args.device)
         return self.trainer.accelerator.unwrap_model(self.trainer.model)
 
     def _train(self) -> None:
@@ -275,6 +277,7 @@ class Experiment:
         with (
             self.phases(f"eval_{name}"),
             self._progress(f"evaluate {name}", 2 * len(self.test_rows)) as advance,
+            self._alone(),
         ):
             records = evaluate(
                 model(),
