@@ -65,11 +65,13 @@ def shard_on_cpu() -> None:
 class FirstTeacher(TrainerCallback):
     """Takes the teacher's checksum before the first step; all ranks, because shards are gathered."""
 
-    def __init__(self, trainer):
-        self.trainer, self.digest = trainer, None
+    def __init__(self, trainer, loaded=None):
+        self.trainer, self.loaded, self.digest = trainer, loaded, None
 
     def on_step_begin(self, args, state, control, **kwargs):
         if self.digest is None:
+            if self.loaded:
+                self.trainer.teacher.load(self.loaded)
             with tempfile.TemporaryDirectory() as folder:
                 self.trainer.teacher.save(folder)
                 self.digest = "live" if self.trainer.teacher.kind == "live" else checksum(folder)
@@ -83,6 +85,7 @@ def checksum(folder) -> str:
 
 def main(out: str, options: dict) -> None:
     pad, stage, born = options.pop("pad", "left"), options.pop("zero", 0), options.pop("born", None)
+    teacher = options.pop("teacher_from", None)
     shard_on_cpu()
     resume, lora = options.pop("resume", None), options.pop("lora", False)
     adapter = LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False) if lora else None
@@ -93,7 +96,10 @@ def main(out: str, options: dict) -> None:
     # Before the options: they would have ZeRO-3 partition what is made after them.
     model = make_model("qwen3", **options.pop("model", {}))
     if stage:
-        options["deepspeed"] = {**ZERO, "zero_optimization": {"stage": stage, **UNBUFFERED}}
+        options["deepspeed"] = {
+            **ZERO,
+            "zero_optimization": {"stage": stage, **UNBUFFERED, **options.pop("zero_options", {})},
+        }
     args = make_config(
         folder, per_device_train_batch_size=ROLLOUTS // ranks // accumulation, num_generations=GROUP,
         gradient_accumulation_steps=accumulation, shuffle_dataset=False, **options,
@@ -117,11 +123,13 @@ def main(out: str, options: dict) -> None:
         return answers, None
 
     trainer._generate_single_turn = generate
-    first = FirstTeacher(trainer)
+    first = FirstTeacher(trainer, teacher)
     trainer.add_callback(first)
     trainer.train(resume_from_checkpoint=resume)
     sharded = any(isinstance(p, DTensor) or partitioned(p) for p in trainer.model.parameters())
-    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped if stage else trainer.model)
+    weights = trainer.accelerator.get_state_dict(
+        trainer.model_wrapped if trainer.is_deepspeed_enabled else trainer.model
+    )
     if trainer.accelerator.is_main_process:
         flat = torch.cat([weights[name].float().flatten() for name in sorted(weights)])
         logs = [{k: v for k, v in log.items() if isinstance(v, float)} for log in history(trainer, "num_tokens")]

@@ -233,7 +233,6 @@ class Experiment:
         self._write_status("running")  # both now: a kill during training must not lose them
         with self.phases("train"):
             self._train()
-            self.trainer.save_model(str(self.run / "model"))
             if self.leads:
                 self.tokenizer.save_pretrained(str(self.run / "model"))
         after = self._evaluate("after", self._trained)
@@ -258,13 +257,20 @@ class Experiment:
         return self.trainer.accelerator.unwrap_model(self.trainer.model)
 
     def _train(self) -> None:
-        if self.checkpoint is None:
-            self.trainer.train()
-        elif 0 < self.args.max_steps <= int(self.checkpoint.name.rpartition("-")[2]):
-            # Interrupted after the last step: the Trainer's loop would take one more before it looks at max_steps.
+        # Interrupted after the last step: the Trainer's loop would take one more before it looks at max_steps.
+        ended = self.checkpoint and 0 < self.args.max_steps <= int(self.checkpoint.name.rpartition("-")[2])
+        if ended and self._sharded:  # nothing is sharded yet that could be loaded into; the checkpoint is whole
+            if self.leads:
+                with self._alone():
+                    model, _ = load_model(str(self.checkpoint), **(self.args.model_init_kwargs or {}))
+                model.save_pretrained(self.run / "model")
+            self._wait()
+            return
+        if ended:
             self.trainer._load_from_checkpoint(str(self.checkpoint))
         else:
-            self.trainer.train(resume_from_checkpoint=str(self.checkpoint))
+            self.trainer.train(resume_from_checkpoint=self.checkpoint and str(self.checkpoint))
+        self.trainer.save_model(str(self.run / "model"))
 
     def _evaluate(self, name: str, model: Callable[[], Any]) -> list[dict[str, Any]]:
         from credit.evaluate import evaluate, read_records, write_records
