@@ -17,14 +17,25 @@ from accelerate.utils import DistributedType, broadcast_object_list
 from peft import LoraConfig
 from safetensors.torch import load_file
 from torch.distributed.tensor import DTensor
-from transformers import TrainerCallback
+from transformers import AutoModelForCausalLM, TrainerCallback
 
 from credit import CreditTrainer
 from credit.errors import NonFiniteError
+from credit.shards import partitioned
 from local_models import history, make_config, make_dataset, make_model, make_tokenizer
 from vllm_server import VLLMServer, use_server
 
 ROLLOUTS, GROUP = 24, 4
+ZERO = {
+    "train_micro_batch_size_per_gpu": "auto", "train_batch_size": "auto", "gradient_accumulation_steps": "auto",
+    "gradient_clipping": "auto", "zero_allow_untested_optimizer": True,
+}  # fmt: skip
+# Tiny parameters would all be left whole, or fetched at once.
+UNBUFFERED = {
+    "stage3_gather_16bit_weights_on_model_save": True,
+    "stage3_param_persistence_threshold": 40,
+    "stage3_prefetch_bucket_size": 2000,
+}
 
 
 def stored(step: int) -> list[list[int]]:
@@ -56,11 +67,13 @@ def shard_on_cpu() -> None:
 class FirstTeacher(TrainerCallback):
     """Takes the teacher's checksum before the first step; all ranks, because shards are gathered."""
 
-    def __init__(self, trainer):
-        self.trainer, self.digest = trainer, None
+    def __init__(self, trainer, loaded=None):
+        self.trainer, self.loaded, self.digest = trainer, loaded, None
 
     def on_step_begin(self, args, state, control, **kwargs):
         if self.digest is None:
+            if self.loaded:
+                self.trainer.teacher.load(self.loaded)
             with tempfile.TemporaryDirectory() as folder:
                 self.trainer.teacher.save(folder)
                 self.digest = "live" if self.trainer.teacher.kind == "live" else checksum(folder)
@@ -92,7 +105,8 @@ def checksum(folder) -> str:
 
 
 def main(out: str, options: dict) -> None:
-    pad = options.pop("pad", "left")
+    pad, stage, born = options.pop("pad", "left"), options.pop("zero", 0), options.pop("born", None)
+    teacher = options.pop("teacher_from", None)
     shard_on_cpu()
     resume, lora = options.pop("resume", None), options.pop("lora", False)
     adapter = LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False) if lora else None
@@ -100,9 +114,17 @@ def main(out: str, options: dict) -> None:
     ranks = int(os.environ.get("WORLD_SIZE", 1))
     accumulation, served = options.pop("accumulation", 1), options.pop("served", False)
     spoiled = options.pop("spoiled", None)
+    torch.manual_seed(0)
+    # Before the options: they would have ZeRO-3 partition what is made after them.
+    model = make_model("qwen3", **options.pop("model", {}))
+    if stage:
+        options["deepspeed"] = {
+            **ZERO,
+            "zero_optimization": {"stage": stage, **UNBUFFERED, **options.pop("zero_options", {})},
+        }
     args = make_config(
         folder, per_device_train_batch_size=ROLLOUTS // ranks // accumulation, num_generations=GROUP,
-        gradient_accumulation_steps=accumulation, max_steps=2, shuffle_dataset=False, **options,
+        gradient_accumulation_steps=accumulation, shuffle_dataset=False, **options,
     )  # fmt: skip
     server: VLLMServer
     if served:  # every rank has one, and all speak to that of rank 0
@@ -112,8 +134,13 @@ def main(out: str, options: dict) -> None:
     tokenizer = make_tokenizer()
     tokenizer.padding_side = pad
     torch.manual_seed(0)
+    if born:  # ZeRO-3 partitions it as it is loaded
+        import deepspeed
+
+        deepspeed.init_distributed("gloo")
+        model = AutoModelForCausalLM.from_pretrained(born)
     trainer = CreditTrainer(
-        make_model("qwen3"), score, args, train_dataset=make_dataset(), processing_class=tokenizer, peft_config=adapter
+        model, score, args, train_dataset=make_dataset(), processing_class=tokenizer, peft_config=adapter
     )
 
     ask = trainer._generate_single_turn
@@ -127,7 +154,7 @@ def main(out: str, options: dict) -> None:
         return answers, None
 
     trainer._generate_single_turn = generate
-    first = FirstTeacher(trainer)
+    first = FirstTeacher(trainer, teacher)
     trainer.add_callback(first)
     if spoiled is not None:
         trainer.add_callback(Spoils(trainer, spoiled))
@@ -138,8 +165,10 @@ def main(out: str, options: dict) -> None:
         trainer.accelerator.end_training()
         return
     trainer.train(resume_from_checkpoint=resume)
-    sharded = any(isinstance(p, DTensor) for p in trainer.model.parameters())
-    weights = trainer.accelerator.get_state_dict(trainer.model)
+    sharded = any(isinstance(p, DTensor) or partitioned(p) for p in trainer.model.parameters())
+    weights = trainer.accelerator.get_state_dict(
+        trainer.model_wrapped if trainer.is_deepspeed_enabled else trainer.model
+    )
     if trainer.accelerator.is_main_process:
         flat = torch.cat([weights[name].float().flatten() for name in sorted(weights)])
         logs = [{k: v for k, v in log.items() if isinstance(v, float)} for log in history(trainer, "num_tokens")]

@@ -15,7 +15,7 @@ import yaml
 
 from credit.checkpoints import flaw
 from credit.cli import main
-from credit.cli.launch import SHARDED
+from credit.cli.launch import SHARDED, launch
 from local_models import save_model, write_rows
 
 OPTIONS = {
@@ -193,3 +193,20 @@ def test_launches_that_would_not_do_what_they_say_are_refused(place, capsys, mon
     assert main(command(place, "never", "--launch", *flags)) == 2
     assert reason in capsys.readouterr().err
     assert not (place / "never").exists()
+
+
+def test_deepspeed_is_launched_with_a_config_or_refused(place, capsys, monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    monkeypatch.setattr("credit.cli.launch.find_spec", lambda name: None)
+    assert main(command(place, "never", "--launch", "deepspeed", "--nproc", "2")) == 2
+    assert "pip install 'credit-distill[deepspeed]'" in capsys.readouterr().err
+    started: list[list[str]] = []
+    monkeypatch.setattr("credit.cli.launch.find_spec", lambda name: name)
+    monkeypatch.setattr(os, "execve", lambda file, line, environment: started.append(line))
+    launch("deepspeed", 2, ["--model", "tiny"])
+    launch("deepspeed", 2, ["--deepspeed", "own.json"], configured=True)
+    assert "--nproc_per_node 2 -m -- credit train --model tiny --deepspeed" in capsys.readouterr().out
+    given = [line[line.index("--deepspeed") + 1] for line in started]
+    assert given[1] == "own.json"
+    zero = json.loads(Path(given[0]).read_text())["zero_optimization"]
+    assert (zero["stage"], zero["stage3_gather_16bit_weights_on_model_save"]) == (3, True)

@@ -6,8 +6,8 @@ import shlex
 import shutil
 import sys
 import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -47,8 +47,9 @@ class RunOptions(SourceOptions):
         0, "CPU threads of torch; 0 leaves torch's choice. One is fastest for models as small as the embedded one."
     )
     launch: str | None = option(
-        None, "Start `nproc` processes on this machine and train in all of them: `ddp`, or `fsdp2` (sharded; "
-        "accelerators only). The command is printed.", ["ddp", "fsdp2"]
+        None, "Start `nproc` processes on this machine and train in all of them: `ddp`, `fsdp2` (sharded; "
+        "accelerators only) or `deepspeed` (sharded; ZeRO-3 unless --deepspeed names another config). The command is "
+        "printed.", ["ddp", "fsdp2", "deepspeed"]
     )  # fmt: skip
     nproc: int = option(0, "Processes of `launch`; 0 is one per accelerator.")
     note: str | None = option(None, "One line about this run, printed and shown in the report.")
@@ -144,7 +145,8 @@ class Experiment:
         with self.phases("setup"), explained():
             self.check()
             options, rows = self.options, self.train_rows
-            self.model, self.tokenizer = load_model(options.model, **(self.args.model_init_kwargs or {}))
+            with self._alone():
+                self.model, self.tokenizer = load_model(options.model, **(self.args.model_init_kwargs or {}))
             self.template_options = dict(self.args.chat_template_kwargs or {})
             equip(self.task, self.tokenizer, rows + self.test_rows, self.args.max_tool_calling_iterations)
             existed = self.run.path.exists()
@@ -165,6 +167,22 @@ class Experiment:
                 "train_rows": fingerprints.of_rows(rows),
                 "test_rows": fingerprints.of_rows(self.test_rows),
             }
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hide ZeRO-3 from transformers: it would load a part of a model, and generate in step with all processes."""
+        from transformers.integrations.deepspeed import set_hf_deepspeed_config, unset_hf_deepspeed_config
+
+        unset_hf_deepspeed_config()
+        try:
+            yield
+        finally:
+            if self.args.deepspeed_plugin is not None:
+                set_hf_deepspeed_config(self.args.deepspeed_plugin.hf_ds_config)
+
+    @property
+    def _sharded(self) -> bool:
+        return self.trainer.is_fsdp_enabled or self.trainer.is_deepspeed_enabled
 
     @property
     def leads(self) -> bool:
@@ -224,13 +242,12 @@ class Experiment:
         before = [] if self.options.skip_eval_before else self._evaluate("before", self._untrained)
         if before:
             self._write_eval(before, [])
-        if self.trainer.is_fsdp_enabled:
+        if self._sharded:
             self.model.to("cpu")  # where it waits to be sharded
         self._wait()
         self._write_status("running")  # both now: a kill during training must not lose them
         with self.phases("train"):
             self._train()
-            self.trainer.save_model(str(self.run / "model"), _internal_call=True)  # sent at the end, by `push`
             if self.leads:
                 self.tokenizer.save_pretrained(str(self.run / "model"))
         after = self._evaluate("after", self._trained)
@@ -269,20 +286,27 @@ class Experiment:
 
     def _trained(self) -> Any:
         """Return the trained weights, not the trainer's wrapper of them; of shards, what was saved."""
-        if self.trainer.is_fsdp_enabled:
+        if self._sharded:
             return load_model(str(self.run / "model"), **(self.args.model_init_kwargs or {}))[0].to(self.args.device)
         return self.trainer.accelerator.unwrap_model(self.trainer.model)
 
     def _train(self) -> None:
-        if self.checkpoint is None:
-            self.trainer.train()
-        elif 0 < self.args.max_steps <= int(self.checkpoint.name.rpartition("-")[2]):
-            # Interrupted after the last step: the Trainer's loop would take one more before it looks at max_steps.
+        # Interrupted after the last step: the Trainer's loop would take one more before it looks at max_steps.
+        ended = self.checkpoint and 0 < self.args.max_steps <= int(self.checkpoint.name.rpartition("-")[2])
+        if ended and self._sharded:  # nothing is sharded yet that could be loaded into; the checkpoint is whole
+            if self.leads:
+                with self._alone():
+                    model, _ = load_model(str(self.checkpoint), **(self.args.model_init_kwargs or {}))
+                model.save_pretrained(self.run / "model")
+            self._wait()
+            return
+        if ended:
             self.trainer._load_from_checkpoint(str(self.checkpoint))
         else:
-            self.trainer.train(resume_from_checkpoint=str(self.checkpoint))
+            self.trainer.train(resume_from_checkpoint=self.checkpoint and str(self.checkpoint))
         if self.stops.asked:
             raise Terminated(f"SIGTERM after step {self.trainer.state.global_step}")
+        self.trainer.save_model(str(self.run / "model"), _internal_call=True)  # sent at the end, by `push`
 
     def _evaluate(self, name: str, model: Callable[[], Any]) -> list[dict[str, Any]]:
         from credit.evaluate import evaluate, read_records, write_records
@@ -297,6 +321,7 @@ class Experiment:
             advised(self.eval_options, lambda: "evaluation"),
             self.phases(f"eval_{name}"),
             self._progress(f"evaluate {name}", 2 * len(self.test_rows)) as advance,
+            self._alone(),
         ):
             records = evaluate(
                 model(),

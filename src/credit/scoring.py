@@ -80,13 +80,9 @@ class Head:
 
     def frozen(self, copy: bool) -> Head:
         """Detach from the graph, shards gathered; `copy` keeps today's values while the model trains on."""
-
-        def hold(t: Tensor | None) -> Tensor | None:
-            return None if t is None else whole(t.detach(), copy)
-
-        weight = hold(self.weight)
-        assert weight is not None
-        return replace(self, weight=weight, bias=hold(self.bias))
+        return replace(
+            self, weight=whole(self.weight, copy), bias=None if self.bias is None else whole(self.bias, copy)
+        )
 
 
 @dataclass(frozen=True)
@@ -134,7 +130,7 @@ def head_of(model: nn.Module, temperature: float = 1.0, float32: bool = False) -
 
 @torch.no_grad()
 def check_head(model: nn.Module, vocabulary: int) -> None:
-    """Raise unless our head reproduces the model's own logits on four tokens.
+    """Raise unless our head reproduces the model's own logits on four tokens; it has a response head already.
 
     Catches architectures that post-process logits in a way `head_of` does not know, before any training.
     """
@@ -144,7 +140,7 @@ def check_head(model: nn.Module, vocabulary: int) -> None:
     model.eval()
     try:
         own = model(input_ids=ids).logits.float()
-        ours = head_of(model).logits(model.base_model(input_ids=ids).last_hidden_state[0])  # type: ignore[operator]
+        ours = head_of(model).frozen(copy=False).logits(model(input_ids=ids, on_hidden=lambda hidden: hidden)[0])
     finally:
         model.train(was_training)
     error = (own[0] - ours).abs().max().item()

@@ -7,11 +7,22 @@ from typing import Any
 import torch
 
 from credit.contrast import prompt_key
+from credit.shards import shape
+
+_SECOND_COPIES = {
+    "zero_hpz_partition_size": 1,
+    "mics_shard_size": -1,
+    "zero_quantized_weights": False,
+    "zero_quantized_nontrainable_weights": False,
+}
+"""Options of ZeRO-3 that gather parameters from elsewhere than their partitions, and their defaults."""
 
 
 def refuse_unsupported(trainer: Any, student: Any) -> None:
     """Raise ValueError with reason and fix when model and options of a `CreditTrainer` do not fit together."""
     args = trainer.args
+    zero = trainer.accelerator.state.deepspeed_plugin.deepspeed_config["zero_optimization"] if is_zero3(trainer) else {}
+    unseen = [name for name, off in _SECOND_COPIES.items() if zero.get(name, off) != off]
     rules = [
         (trainer._is_vlm, "vision-language models are not supported yet. Use a text-only causal LM."),
         (
@@ -20,8 +31,14 @@ def refuse_unsupported(trainer: Any, student: Any) -> None:
             "rollout's environment. Use one environment class that looks at the row in `reset`.",
         ),
         (
-            trainer.is_deepspeed_enabled,
-            "DeepSpeed is not supported yet: teacher heads would be shards. Use DDP, or FSDP2 (fsdp_version: 2).",
+            bool(unseen) or zero.get("offload_param", {}).get("device") == "nvme",
+            f"{', '.join(unseen) or 'offload_param to nvme'} in the DeepSpeed config gathers weights from elsewhere "
+            "than their partitions: a teacher's values would not be seen. Drop it, or use zero_optimization.stage: 2.",
+        ),
+        (
+            bool(zero) and not zero.get("stage3_gather_16bit_weights_on_model_save"),
+            "ZeRO-3 would save no model. Set zero_optimization.stage3_gather_16bit_weights_on_model_save: true in the "
+            "DeepSpeed config.",
         ),
         (
             trainer.is_fsdp_enabled and getattr(trainer.accelerator.state.fsdp_plugin, "fsdp_version", 2) == 1,
@@ -37,10 +54,15 @@ def refuse_unsupported(trainer: Any, student: Any) -> None:
     refuse_model(args, student)
 
 
+def is_zero3(trainer: Any) -> bool:
+    """Say whether DeepSpeed will partition the parameters."""
+    return trainer.is_deepspeed_enabled and trainer.accelerator.state.deepspeed_plugin.zero_stage == 3
+
+
 def refuse_model(args: Any, student: Any) -> None:
     """Raise ValueError when a model's shape does not fit the options of a method with a teacher; reads no weights."""
     head = student.get_output_embeddings()
-    vocabulary = head.weight.shape[0]
+    vocabulary = shape(head.weight)[0]
     dropout = not args.disable_dropout and any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in student.modules())
     dropout = dropout or getattr(student.config.get_text_config(), "attention_dropout", 0.0) > 0
     rules = [

@@ -7,8 +7,9 @@ The average moves once per generation batch, after its last optimiser step (the 
 a batch is scored by one fixed teacher. It is kept in float32: at rate 0.01 a bfloat16 average would lose most updates.
 
 With an adapter (LoRA) the base weights are nobody's to copy: a frozen teacher is the student with its adapter switched
-off, and the average is one of the adapter's weights, which the student wears while it scores. A sharded student (FSDP2)
-wears the teacher's shards in the same way: no accelerator ever holds a whole second model.
+off, and the average is one of the adapter's weights, which the student wears while it scores. A sharded student (FSDP2,
+ZeRO-3) wears the teacher's shards in the same way: no accelerator ever holds a whole second model. One whose parameters
+DeepSpeed leaves whole (ZeRO-2) wears a whole teacher: a copy made before the start would be of another type and place.
 """
 
 from __future__ import annotations
@@ -39,15 +40,21 @@ class Teacher:
         rate: share of the student: of "ema" mixed in at each `follow`, teacher <- (1 - rate) teacher + rate student;
             of "trust_region" in the logits.
         adapter: the `PeftModel` around the student, when only an adapter is trained.
-        sharded: whether the student will be sharded (FSDP2). Each rank then keeps the teacher's shards of its own.
+        worn: whether the student wears the teacher, as it must where it is sharded (FSDP2, DeepSpeed). Each rank then
+            keeps the teacher's shards of its own.
+        release: frees what passes left gathered, where the student's modules cannot (`shards.parameters`).
     """
 
-    def __init__(self, student: nn.Module, kind: str, rate: float, adapter: Any = None, sharded: bool = False):
+    def __init__(
+        self, student: nn.Module, kind: str, rate: float, adapter: Any = None, worn: bool = False,
+        release: Callable[[], None] = lambda: None,
+    ):  # fmt: skip
         if kind not in KINDS:
             raise ValueError(f"teacher={kind!r} is unknown. Use one of {', '.join(KINDS)}.")
         self.kind, self.rate, self.updates = kind, rate, 0
         self._student, self._adapter = student, adapter
-        self._copied = kind != "live" and adapter is None and not sharded
+        self._release = release
+        self._copied = kind != "live" and adapter is None and not worn
         self.model = _frozen_copy(student) if self._copied else student
         self._kept: dict[str, Tensor] | None = None
 
@@ -90,7 +97,7 @@ class Teacher:
             return nullcontext()
         if self._adapter is not None and self.kind != "ema":
             return self._adapter.disable_adapter()
-        return _wearing(self._student, self.weights)
+        return _wearing(self._student, self.weights, self._release)
 
     def head(self, of: Callable[[Any], Head], moves: bool) -> Head:
         """Return the teacher's head as it is today, whole and without gradient.
@@ -184,11 +191,12 @@ def read_weights(folder: str | Path) -> dict[str, Tensor] | None:
 
 
 @contextmanager
-def _wearing(model: nn.Module, weights: dict[str, Tensor]) -> Iterator[None]:
+def _wearing(model: nn.Module, weights: dict[str, Tensor], release: Callable[[], None]) -> Iterator[None]:
     """Give some parameters other values, and their own back, bit for bit."""
     own = {name: local(p).clone() for name, p in parameters(model).items() if name in weights}
 
     def put(values: dict[str, Tensor]) -> None:
+        release()
         named = parameters(model)  # as shards again, or the next pass would find what the last one had gathered
         with torch.no_grad():
             for name, value in values.items():

@@ -40,11 +40,11 @@ from credit.passes import response_hidden, shares_beginnings
 from credit.phases import StepClock
 from credit.scoring import Head, check_head, head_of, with_response_head
 from credit.server import TOLD, Scorer, vllm_explained
-from credit.shards import parameters
-from credit.startup import refuse_data, refuse_unsupported
+from credit.shards import gathered_with, parameters, partitioned, release
+from credit.startup import is_zero3, refuse_data, refuse_unsupported
 from credit.teacher import Teacher
 from credit.token_level import score_tokens
-from credit.trainer_callbacks import SecondsOfStep, TeacherFollows
+from credit.trainer_callbacks import ChecksHead, SecondsOfStep, TeacherFollows
 from credit.trainer_sharing import SharesModel
 from credit.views import Batch, Plan, Planner
 
@@ -98,12 +98,19 @@ class CreditTrainer(SharesModel, Guarded):
             return
         refuse_unsupported(self, self._student)
         with_response_head(self._student)
-        check_head(self._student, len(self._text))
-        self._shares_beginnings = shares_beginnings(self._student)
         self._scorer = Scorer(self) if args.teacher_scored_by == "server" else None
         model = self.accelerator.unwrap_model(self.model)
+        if is_zero3(self):
+            head = self._student.get_output_embeddings()
+            gathered_with(model, head.weight, getattr(head, "bias", None))
+        if partitioned(self._student.get_output_embeddings().weight):
+            self.add_callback(ChecksHead(lambda: check_head(self._student, len(self._text))))
+        else:
+            check_head(self._student, len(self._text))
+        self._shares_beginnings = shares_beginnings(self._student)
         adapter = model if is_peft_model(model) else None
-        self.teacher = Teacher(self._student, args.teacher, args.ema_rate, adapter, self.is_fsdp_enabled)
+        worn, free = self.is_fsdp_enabled or self.is_deepspeed_enabled, lambda: release(self.model_wrapped)
+        self.teacher = Teacher(self._student, args.teacher, args.ema_rate, adapter, worn, free)
         self.add_callback(TeacherFollows(self.teacher, args.steps_per_buffer))
         self._planner = Planner(
             tokenize=self._tokenize_views,

@@ -1,4 +1,4 @@
-"""What `CreditTrainer` does between steps: the teacher follows, seconds are logged."""
+"""What `CreditTrainer` does between steps: the teacher follows, seconds are logged; and before the first."""
 
 from __future__ import annotations
 
@@ -20,6 +20,17 @@ class TeacherFollows(TrainerCallback):
         """Follow after the last step of a generation batch."""
         if state.global_step // self.every > (state.global_step - 1) // self.every:
             self.teacher.follow()
+
+
+class ChecksHead(TrainerCallback):
+    """Checks the head of a model that ZeRO-3 loads in parts, which only its engine can run."""
+
+    def __init__(self, check: Callable[[], None]):
+        self.check = check
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        """Check."""
+        self.check()
 
 
 class SecondsOfStep(TrainerCallback):

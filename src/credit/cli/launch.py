@@ -6,6 +6,8 @@ import atexit
 import os
 import shlex
 import sys
+from importlib.resources import files
+from importlib.util import find_spec
 from typing import NoReturn
 
 from credit.errors import UserError
@@ -25,13 +27,14 @@ GRACE = 600
 """Seconds a stopped launch leaves its processes to finish a step and save; torchrun's own 30 are few. Default: ours."""
 
 
-def launch(kind: str, processes: int, argv: list[str]) -> NoReturn:
+def launch(kind: str, processes: int, argv: list[str], configured: bool = False) -> NoReturn:
     """Become torchrun: it runs `credit train` in several processes, and stops them when it is stopped.
 
     Args:
-        kind: "ddp" or "fsdp2".
+        kind: "ddp", "fsdp2" or "deepspeed".
         processes: how many; 0 is one per accelerator.
         argv: of the command; flags of the launch are passed on and do nothing there.
+        configured: whether they name a DeepSpeed config; without, ours is ZeRO-3.
     """
     import torch
 
@@ -45,6 +48,12 @@ def launch(kind: str, processes: int, argv: list[str]) -> NoReturn:
         raise UserError(
             "--launch fsdp2 needs accelerators: on the CPU accelerate goes on with DDP, in silence. Use --launch ddp."
         )
+    if kind == "deepspeed":
+        if find_spec("deepspeed") is None:
+            raise UserError(
+                "--launch deepspeed needs the package deepspeed. Run: pip install 'credit-distill[deepspeed]'"
+            )
+        argv = argv if configured else [*argv, "--deepspeed", str(files("credit.configs") / "zero3.json")]
     if "--ddp_timeout" not in argv:
         argv = [*argv, "--ddp_timeout", str(PATIENCE)]
     own = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(GRACE), **(SHARDED if kind == "fsdp2" else {})}

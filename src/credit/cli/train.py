@@ -47,10 +47,13 @@ def _main(argv: list[str]) -> int:
 
     if options.nproc and not options.launch:
         raise UserError(f"--nproc {options.nproc} does nothing without --launch. Add --launch ddp, or drop it.")
-    if options.launch and "LOCAL_RANK" not in os.environ:
-        from credit.cli.launch import launch
+    if "LOCAL_RANK" not in os.environ:
+        if args.deepspeed and options.launch != "deepspeed":
+            raise UserError("--deepspeed needs processes of its own. Add --launch deepspeed, or use torchrun.")
+        if options.launch:
+            from credit.cli.launch import launch
 
-        launch(options.launch, options.nproc, argv)
+            launch(options.launch, options.nproc, argv, bool(args.deepspeed))
     hf_logging.disable_progress_bar()  # one display of progress is enough
     command = ["train", *(a for a in argv if a != "--resume")]
     experiment = Experiment(options, args, command, progress, origins(argv, PRESETS))
