@@ -80,6 +80,7 @@ def test_the_command_evaluates_trains_and_resumes(tmp_path):
         assert done.returncode == 0, done.stdout[-3000:]
         return done.stdout
 
+    assert start("--dry-run").count("dry run: fine") == 1
     said, out = start(), tmp_path / "run"
     assert "zero3.json" in said
     assert "after" in json.loads((out / "eval.json").read_text())

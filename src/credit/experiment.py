@@ -145,7 +145,7 @@ class Experiment:
         with self.phases("setup"), explained():
             self.check()
             options, rows = self.options, self.train_rows
-            with self._alone():
+            with self.alone():
                 self.model, self.tokenizer = load_model(options.model, **(self.args.model_init_kwargs or {}))
             self.template_options = dict(self.args.chat_template_kwargs or {})
             equip(self.task, self.tokenizer, rows + self.test_rows, self.args.max_tool_calling_iterations)
@@ -169,7 +169,7 @@ class Experiment:
             }
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def alone(self) -> Iterator[None]:
         """Hide ZeRO-3 from transformers: it would load a part of a model, and generate in step with all processes."""
         from transformers.integrations.deepspeed import set_hf_deepspeed_config, unset_hf_deepspeed_config
 
@@ -295,7 +295,7 @@ class Experiment:
         ended = self.checkpoint and 0 < self.args.max_steps <= int(self.checkpoint.name.rpartition("-")[2])
         if ended and self._sharded:  # nothing is sharded yet that could be loaded into; the checkpoint is whole
             if self.leads:
-                with self._alone():
+                with self.alone():
                     model, _ = load_model(str(self.checkpoint), **(self.args.model_init_kwargs or {}))
                 model.save_pretrained(self.run / "model")
             self._wait()
@@ -321,7 +321,7 @@ class Experiment:
             advised(self.eval_options, lambda: "evaluation"),
             self.phases(f"eval_{name}"),
             self._progress(f"evaluate {name}", 2 * len(self.test_rows)) as advance,
-            self._alone(),
+            self.alone(),
         ):
             records = evaluate(
                 model(),

@@ -31,7 +31,8 @@ def dry_run(experiment: Experiment) -> int:
         experiment.check()
         if not experiment.leads:
             return 0
-        model_lines = _model(experiment)
+        with experiment.alone():
+            model_lines = _model(experiment)
     print("options that are set")
     for _, options in tables(experiment.resolved, experiment.origins or {}):
         for option in options:
