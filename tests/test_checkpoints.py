@@ -208,7 +208,7 @@ def test_a_full_disk_costs_no_earlier_checkpoint(place, whole, capsys, monkeypat
         return saving(folder)
 
     out = place / f"full-{name}"
-    monkeypatch.setattr("credit.trainer.saving", on_a_full_disk)
+    monkeypatch.setattr("credit.trainer_checkpoints.saving", on_a_full_disk)
     error = complaint(capsys, *train(place, out.name, *FLAGS))
     monkeypatch.undo()
     assert f"the disk was full while {out / 'checkpoint-4'} was written" in error

@@ -28,11 +28,9 @@ from accelerate.utils import gather_object, is_peft_model
 from torch import Tensor
 
 from credit import _trl
-from credit.checkpoints import flaw, saving, seal, sealed
 from credit.config import CreditConfig
 from credit.context import DEFAULT_TEMPLATE, TeacherTemplate, strip_thinking, transcript
 from credit.feedback import AsyncFeedbackReward, FeedbackReward, Graded, environment_feedback, merge_feedback
-from credit.guarded import Guarded
 from credit.health import COUNTED, IdleWatch, by_teacher, counts
 from credit.kernel import Views, corrected, token_logps, vocabulary_loss
 from credit.methods import get_method
@@ -45,13 +43,14 @@ from credit.startup import is_zero3, refuse_data, refuse_unsupported
 from credit.teacher import Teacher
 from credit.token_level import score_tokens
 from credit.trainer_callbacks import ChecksHead, SecondsOfStep, TeacherFollows
+from credit.trainer_checkpoints import KeepsCheckpoints
 from credit.trainer_sharing import SharesModel
 from credit.views import Batch, Plan, Planner
 
 logger = get_logger(__name__)
 
 
-class CreditTrainer(SharesModel, Guarded):
+class CreditTrainer(SharesModel, KeepsCheckpoints):
     """GRPOTrainer with token credit from a self-teacher. Same arguments, plus `teacher_template`.
 
     Reward functions may return `(score, feedback)` per completion; environments may carry a `feedback` attribute.
@@ -420,33 +419,3 @@ class CreditTrainer(SharesModel, Guarded):
     def _warn(self, text: str) -> None:
         logger.warning(text)
         self.idle_warnings.append(f"Step {self.state.global_step}: {text}")
-
-    # -- checkpoints
-
-    def _save_checkpoint(self, model, trial):
-        folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
-        with saving(folder):
-            super()._save_checkpoint(model, trial)
-            if self.teacher is not None:
-                self.teacher.save(folder, self.args.should_save)
-            self.accelerator.wait_for_everyone()  # what other ranks write belongs to a complete checkpoint too
-            if self.args.should_save:
-                seal(folder)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
-        folder = Path(resume_from_checkpoint)
-        # Without a seal it may be TRL's own, whose teacher is the student.
-        if self.args.process_index == 0 and sealed(folder) and (wrong := flaw(folder)):
-            raise ValueError(f"{folder} is damaged: {wrong}. Resume from an earlier checkpoint.")
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
-
-    def _get_train_sampler(self, dataset=None):
-        sampler = super()._get_train_sampler(dataset)
-        if not isinstance(sampler, _trl.RepeatSampler):
-            return sampler
-        return _trl.ResumableSampler(sampler, lambda: int(self.state.epoch or 0))
-
-    def _load_optimizer_and_scheduler(self, checkpoint):
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is not None and self.teacher is not None:
-            self.teacher.load(checkpoint)
