@@ -2,8 +2,9 @@
 
     python benchmarks/kills.py --ranks 1 2 --kills 20 --json benchmarks/results/kills.json
 
-A moment is uniform between the run's first file and its end: it may fall into an evaluation, a step, a save or the last
-report. With several ranks the victim is drawn too; torchrun stops the others. What has to agree: every logged metric
+A moment is uniform between the run's first file and its end: it may fall into an evaluation, a step or the last report.
+A save is short and seldom met that way, so `--saves` more kills wait for a checkpoint that is being written, and come up
+to 50 ms later. With several ranks the victim is drawn too; torchrun stops the others. What has to agree: every logged metric
 but seconds (the largest difference is printed), the evaluation, and the bytes of the last checkpoint's weights and
 teacher. Linux only: ranks are found in /proc.
 """
@@ -84,11 +85,14 @@ def whole_run(out: Path, ranks: int) -> tuple[float, float]:
     return first, time.time() - began
 
 
-def kill_once(out: Path, ranks: int, after: float, rank: int) -> dict[str, Any] | None:
-    """Kill one rank that many seconds after the run's first file, and say where that was; None if it had ended."""
+def kill_once(out: Path, ranks: int, after: float, rank: int, save: str | None = None) -> dict[str, Any] | None:
+    """Kill one rank that many seconds after a file is there, and say where that was; None if the run had ended.
+
+    The file is the run's first, or the folder of the checkpoint `save`.
+    """
     process, first = start(out, ranks), None
     while process.poll() is None and (first is None or time.time() < first + after):
-        if first is None and (out / "run.json").exists():
+        if first is None and (out / (save or "run.json")).exists():
             first = time.time()
         time.sleep(0.002)
     alive = victims(out, ranks, process) if process.poll() is None else []
@@ -101,7 +105,8 @@ def kill_once(out: Path, ranks: int, after: float, rank: int) -> dict[str, Any] 
     checkpoints = [p for p in out.glob("checkpoint-*") if not (p / "credit_complete.json").exists()]
     return {
         "rank": rank,
-        "seconds": round(after, 2),
+        "seconds": round(after, 3),
+        "aimed_at": save,
         "steps": log.read_text().count("\n") if log.exists() else 0,
         "half_written": [p.name for p in checkpoints],
         "status": json.loads((out / "run.json").read_text())["status"],
@@ -112,6 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--kills", type=int, default=20, help="for each number of ranks")
+    parser.add_argument("--saves", type=int, default=10, help="more kills for each, while a checkpoint is written")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="save the outcome here")
     options = parser.parse_args()
@@ -122,9 +128,11 @@ def main() -> None:
             first, end = whole_run(whole, ranks)
             expected, done = left_by(whole), 0
             print(f"{ranks} rank(s): {end:.0f} s undisturbed, first file after {first:.0f} s", flush=True)
-            while done < options.kills:
+            while done < options.kills + options.saves:
                 out = Path(folder) / f"killed-{ranks}-{done}"
-                where = kill_once(out, ranks, draw.uniform(0, end - first), draw.randrange(ranks))
+                save = f"checkpoint-{draw.randrange(2, STEPS + 1, 2)}" if done >= options.kills else None
+                after = draw.uniform(0, 0.05 if save else end - first)
+                where = kill_once(out, ranks, after, draw.randrange(ranks), save)
                 if where is None:
                     subprocess.run(["rm", "-r", str(out)], check=True)
                     continue
