@@ -2,11 +2,11 @@
 
     python benchmarks/kills.py --ranks 1 2 --kills 20 --json benchmarks/results/kills.json
 
-A moment is uniform between the run's first file and its end: it may fall into an evaluation, a step or the last report.
-A save is short and seldom met that way, so `--saves` more kills wait for a checkpoint that is being written, and come up
-to 50 ms later. With several ranks the victim is drawn too; torchrun stops the others. What has to agree: every logged metric
-but seconds (the largest difference is printed), the evaluation, and the bytes of the last checkpoint's weights and
-teacher. Linux only: ranks are found in /proc.
+A moment is uniform between the run's first file and its end: it may fall into an evaluation, a step or the last
+report. A save is short and seldom met that way, so `--saves` more kills wait for a checkpoint that is being written,
+and come up to 50 ms later. With several ranks the victim is drawn too; torchrun stops the others. What has to agree:
+every logged metric but seconds (the largest difference is printed), the evaluation, and the bytes of the last
+checkpoint's weights and teacher. Linux only: ranks are found in /proc.
 """
 
 from __future__ import annotations
