@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from credit.checkpoints import SEAL, explained_if_full, flaw, saving, seal
 from credit.cli import main
 from credit.errors import UserError
+from credit.faults.checkpoints import SEAL, explained_if_full, flaw, saving, seal
 from local_models import make_trainer, save_model, write_rows
 from test_cli import SHORT, complaint, metrics, train
 

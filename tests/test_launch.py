@@ -13,9 +13,9 @@ import pytest
 import torch
 import yaml
 
-from credit.checkpoints import flaw
 from credit.cli import main
 from credit.cli.launch import SHARDED, launch
+from credit.faults.checkpoints import flaw
 from local_models import save_model, write_rows
 
 OPTIONS = {

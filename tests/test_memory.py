@@ -12,7 +12,7 @@ import yaml
 
 from credit.cli import main
 from credit.errors import MemoryRunError
-from credit.memory import changes, is_out_of_memory
+from credit.faults.memory import changes, is_out_of_memory
 from credit.sampling import EvalOptions
 from credit.trainer import CreditTrainer
 from local_models import fit, make_config, make_trainer, save_model, write_rows

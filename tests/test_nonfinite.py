@@ -16,7 +16,7 @@ from transformers import TrainerCallback
 from credit import CreditTrainer
 from credit.cli import main
 from credit.errors import NonFiniteError, SamplingError
-from credit.nonfinite import places, save_batches, save_weights
+from credit.faults.nonfinite import places, save_batches, save_weights
 from credit.replay import recorded, replay
 from local_models import (
     fit,

@@ -9,16 +9,16 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
-from credit import sharing
-from credit.card import NOT_MEASURED, hub_id, model_card
-from credit.citations import PAPERS, papers
 from credit.cli import main
 from credit.cli.configs import asks_for_push
 from credit.methods import METHODS
 from credit.presets import PRESETS
-from credit.redact import redacted
 from credit.report.text import show
-from credit.sharing import card_of, model_files, run_files
+from credit.sharing import push as sharing
+from credit.sharing.card import NOT_MEASURED, hub_id, model_card
+from credit.sharing.citations import PAPERS, papers
+from credit.sharing.push import card_of, model_files, run_files
+from credit.sharing.redact import redacted
 from fake_hub import FakeHub
 from local_models import make_config, make_model, make_tokenizer, make_trainer, save_model, write_rows
 from report_runs import HOSTILE, Page, evaluation, write_run
@@ -160,7 +160,7 @@ def test_hostile_texts_and_missing_files_leave_a_card(tmp_path):
 
 def test_the_project_is_linked_where_its_package_says_where_it_lives(monkeypatch):
     assert "docs/evidence.md of credit-distill" in str(model_card({"method": "grpo"}, {}, {}, "m"))
-    monkeypatch.setattr("credit.card.project_url", lambda: "https://host.example/project")
+    monkeypatch.setattr("credit.sharing.card.project_url", lambda: "https://host.example/project")
     text = str(model_card({"method": "grpo"}, {}, {}, "m"))
     assert "[docs/evidence.md](https://host.example/project/blob/main/docs/evidence.md)" in text
 
@@ -393,6 +393,6 @@ def test_nobody_is_needed_to_make_a_card():
     """The card is a pure function: it needs neither trainer nor network."""
     import subprocess
 
-    code = "import sys, credit.card; assert not {'trl', 'transformers', 'matplotlib'} & set(sys.modules), sys.modules"
+    code = "import sys, credit.sharing.card; assert not {'trl', 'transformers', 'matplotlib'} & set(sys.modules), sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-300:]

@@ -423,7 +423,7 @@ class CreditConfig(GRPOConfig):
             raise ValueError(
                 "enable_jit_checkpoint saves inside a generation batch, each process at a moment of its own; such a "
                 "checkpoint resumes to another run. Remove it: credit train stops in order at SIGTERM by itself, and "
-                "in a script `credit.preemption.StopsInOrder` does."
+                "in a script `credit.faults.preemption.StopsInOrder` does."
             )
         if self.save_total_limit == 1:
             raise ValueError(

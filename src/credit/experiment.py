@@ -14,9 +14,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from credit.checkpoints import explained_if_full
 from credit.context import completion_text
 from credit.errors import NonFiniteError, Terminated, UserError, explained
+from credit.faults.checkpoints import explained_if_full
 from credit.phases import Phases
 from credit.rundir import RunDir
 from credit.sources import SourceOptions, bad_rows, fit_prompts, load_model, load_task, model_path, option
@@ -105,7 +105,7 @@ class Experiment:
 
         from credit.sampling import EvalOptions
         from credit.server import refuse_vllm
-        from credit.sharing import refuse_offline
+        from credit.sharing.push import refuse_offline
         from credit.startup import refuse_data
         from credit.tasks import rows_of
         from credit.tasks.environments import has_environment
@@ -196,7 +196,7 @@ class Experiment:
         from datasets import Dataset
         from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-        from credit.preemption import StopsInOrder
+        from credit.faults.preemption import StopsInOrder
         from credit.run_callback import RunCallback
         from credit.tasks.environments import has_environment
         from credit.trainer import CreditTrainer
@@ -236,7 +236,7 @@ class Experiment:
 
     def _execute(self) -> dict[str, Any] | None:
         from credit.report import write_report
-        from credit.sharing import CARD, MODEL, card_of
+        from credit.sharing.push import CARD, MODEL, card_of
         from credit.viewer import inspect
 
         before = [] if self.options.skip_eval_before else self._evaluate("before", self._untrained)
@@ -269,7 +269,7 @@ class Experiment:
         Raises:
             UserError: it was not sent; names the command that tries again.
         """
-        from credit.sharing import run_files, send
+        from credit.sharing.push import run_files, send
 
         args, repo = self.args, self.trainer.hub_model_id
         try:
@@ -310,7 +310,7 @@ class Experiment:
 
     def _evaluate(self, name: str, model: Callable[[], Any]) -> list[dict[str, Any]]:
         from credit.evaluate import evaluate, read_records, write_records
-        from credit.memory import advised
+        from credit.faults.memory import advised
 
         path = self.run / "eval" / f"{name}.jsonl"
         if self.options.skip_eval or not self.leads:

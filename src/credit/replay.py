@@ -20,9 +20,9 @@ from torch import Tensor
 
 from credit import _trl
 from credit.config import CreditConfig
+from credit.faults.nonfinite import HEAD, Places, bad_inputs, bad_parameters, place, places, read_head
 from credit.kernel import token_credit
 from credit.methods import get_method
-from credit.nonfinite import HEAD, Places, bad_inputs, bad_parameters, place, places, read_head
 from credit.scoring import head_of, with_response_head
 from credit.sources import load_model
 from credit.trainer import CreditTrainer

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from credit.checkpoints import flaw, sealed, step_of
+from credit.faults.checkpoints import flaw, sealed, step_of
 
 _OURS = (
     "config.yaml",

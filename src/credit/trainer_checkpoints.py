@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from credit import _trl
-from credit.checkpoints import flaw, saving, seal, sealed
-from credit.guarded import Guarded
+from credit.faults.checkpoints import flaw, saving, seal, sealed
+from credit.faults.guarded import Guarded
 from credit.teacher import Teacher
 
 

@@ -32,7 +32,7 @@ class SharesModel:
         """
         if not self.writes_card or not self.is_world_process_zero():
             return
-        from credit.card import model_card
+        from credit.sharing.card import model_card
 
         base = getattr(self.model.config, "_name_or_path", None) or None
         local = ["model"] if base and Path(base).exists() else []
@@ -67,7 +67,7 @@ class SharesModel:
             private: whether a new repository is private; `hub_private_repo` if not given.
             card: arguments of `create_model_card`.
         """
-        from credit.sharing import model_files, send
+        from credit.sharing.push import model_files, send
 
         args = self.args
         if not blocking:

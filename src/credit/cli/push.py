@@ -27,7 +27,7 @@ def main(argv: list[str]) -> int:
     with explained():
         from huggingface_hub.utils import validate_repo_id
 
-        from credit.sharing import CARD, refuse_offline, run_files, send
+        from credit.sharing.push import CARD, refuse_offline, run_files, send
 
         validate_repo_id(options.to)
         if not options.dry_run:

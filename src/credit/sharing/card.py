@@ -10,13 +10,13 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
-from credit.citations import bibtex
 from credit.methods import METHODS
-from credit.redact import redacted
 from credit.report.options import as_config
 from credit.report.ran import what_was_run
 from credit.report.text import lookup, number, show, visible
 from credit.report.verdict import KINDS, Estimate, interval_label, rows
+from credit.sharing.citations import bibtex
+from credit.sharing.redact import redacted
 from credit.versions import PACKAGE, project_url
 
 NOT_MEASURED = "Not measured: this run holds no evaluation, so this card makes no claim about accuracy."

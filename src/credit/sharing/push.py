@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, ModelCard, constants
 
-from credit.card import model_card
-from credit.redact import redacted
+from credit.sharing.card import model_card
+from credit.sharing.redact import redacted
 
 MODEL, CARD, EVIDENCE = "model", "README.md", "credit"
 _NAMES = ("_name_or_path", "name_or_path", "base_model_name_or_path")

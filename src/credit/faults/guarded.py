@@ -9,8 +9,8 @@ from torch import Tensor
 
 from credit import _trl
 from credit.errors import SamplingError
-from credit.memory import advised
-from credit.nonfinite import bad_parameters, stop
+from credit.faults.memory import advised
+from credit.faults.nonfinite import bad_parameters, stop
 from credit.phases import StepClock
 from credit.shards import whole
 
