@@ -95,7 +95,8 @@ def test_a_run_told_to_stop_saves_and_goes_on_to_the_same_numbers(place, whole, 
     assert [p.name for p in out.glob("checkpoint-*")] == [f"checkpoint-{steps}"]
     assert flaw(out / f"checkpoint-{steps}") is None
     assert "SIGTERM: stopping after this step" in said
-    assert f"stopped: SIGTERM after step {steps}. Nothing is lost: go on with --resume." in said
+    goes_on = f"credit train --resume --output_dir {out} goes on"
+    assert f"stopped: SIGTERM after step {steps}. Nothing is lost: {goes_on}." in said
     assert "Traceback" not in said
     status = json.loads((out / "run.json").read_text())
     assert (status["status"], status["error"]) == ("interrupted", f"Terminated: SIGTERM after step {steps}")
@@ -145,7 +146,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(place, whole, 
     assert f"checkpoint-14 is damaged ({wrong}" in said
     assert "it is kept as damaged-checkpoint-14." in said
     assert flaw(whole / "checkpoint-14") is None
-    assert wrong in json.loads((whole / "run.json").read_text())["set_aside"][0]
+    assert wrong in json.loads((whole / "run.json").read_text())["set_aside"][-1]  # and what was found before stays
     assert len(metrics_lines(whole)) == 14
 
 

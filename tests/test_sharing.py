@@ -393,6 +393,7 @@ def test_nobody_is_needed_to_make_a_card():
     """The card is a pure function: it needs neither trainer nor network."""
     import subprocess
 
-    code = "import sys, credit.sharing.card; assert not {'trl', 'transformers', 'matplotlib'} & set(sys.modules), sys.modules"
+    heavy = "{'trl', 'transformers', 'matplotlib'}"
+    code = f"import sys, credit.sharing.card; assert not {heavy} & set(sys.modules), sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-300:]

@@ -39,6 +39,8 @@ METHODS = {
     "_get_train_sampler": ["self", "dataset"],
     "_save_checkpoint": ["self", "model", "trial"],
     "_load_optimizer_and_scheduler": ["self", "checkpoint"],
+    "_load_from_checkpoint": ["self", "resume_from_checkpoint", "model"],
+    "_issue_warnings_after_load": ["self", "load_result"],
     "_get_tool_suffix_ids": ["self", "tool_messages"],
     "_tool_call_loop": [
         "self",

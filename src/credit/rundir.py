@@ -116,6 +116,8 @@ class RunDir:
 
     def _rewind(self) -> Path | None:
         """Drop what was written after the last whole checkpoint; it will be written again, the same."""
+        if (self / "run.json").exists():
+            self.set_aside = list(self.read_json("run.json").get("set_aside") or [])
         for folder in self.path.glob("checkpoint-*"):
             if not sealed(folder):
                 shutil.rmtree(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from credit import _trl
 from credit.faults.checkpoints import flaw, saving, seal, sealed
@@ -14,6 +15,7 @@ class KeepsCheckpoints(Guarded):
     """Overrides what transformers calls to save, load and resume."""
 
     teacher: Teacher | None
+    _student: Any
 
     def _save_checkpoint(self, model, trial):
         folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
@@ -31,6 +33,11 @@ class KeepsCheckpoints(Guarded):
         if self.args.process_index == 0 and sealed(folder) and (wrong := flaw(folder)):
             raise ValueError(f"{folder} is damaged: {wrong}. Resume from an earlier checkpoint.")
         super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _issue_warnings_after_load(self, load_result):
+        tied = set(getattr(self._student, "all_tied_weights_keys", None) or ())  # are saved once, and so not missing
+        missing = [name for name in load_result.missing_keys if name not in tied]
+        super()._issue_warnings_after_load(load_result._replace(missing_keys=missing))
 
     def _get_train_sampler(self, dataset=None):
         sampler = super()._get_train_sampler(dataset)

@@ -42,6 +42,9 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
         commands.add_parser(name, help=summary, add_help=False)
+    if not argv:
+        parser.print_help()
+        return 2
     chosen, rest = parser.parse_known_args(argv[:1])[0].command, argv[1:]
     try:
         return import_module(f"credit.cli.{chosen}").main(rest)
@@ -62,8 +65,13 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt as stop:
-        goes_on = {"train": "go on with --resume", "compare": "the same command goes on"}
-        hint = f" Nothing is lost: {goes_on[chosen]}." if chosen in goes_on else ""
-        terminated = isinstance(stop, Terminated)
-        print(f"\ncredit {chosen}: {f'stopped: {stop}' if terminated else 'interrupted'}.{hint}", file=sys.stderr)
-        return 128 + (signal.SIGTERM if terminated else signal.SIGINT)
+        goes_on = {"train": "credit train --resume --output_dir RUN goes on", "compare": "the same command goes on"}
+        return interrupted(chosen, stop, goes_on.get(chosen))
+
+
+def interrupted(command: str, stop: KeyboardInterrupt, goes_on: str | None) -> int:
+    """Say that a command was stopped from outside, and how to go on; return its exit status."""
+    terminated = isinstance(stop, Terminated)
+    hint = f" Nothing is lost: {goes_on}." if goes_on else ""
+    print(f"\ncredit {command}: {f'stopped: {stop}' if terminated else 'interrupted'}.{hint}", file=sys.stderr)
+    return 128 + (signal.SIGTERM if terminated else signal.SIGINT)

@@ -114,4 +114,6 @@ def recall(argv: list[str]) -> list[str]:
         raise UserError(f"{folder} holds no run to resume. Check --output_dir, or repeat the whole command.")
     command = shlex.split(json.loads(record.read_text(encoding="utf-8"))["command"])
     _, flags = take(command[2:], "--output_dir")  # the folder may have moved
+    if all(flag in flags for flag in added):
+        added = []  # said again
     return [*(f for f in flags if f not in ("--resume", "--overwrite")), *added, "--output_dir", folder, "--resume"]

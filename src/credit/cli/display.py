@@ -76,11 +76,11 @@ def announce(experiment: Any) -> None:
     if experiment.tokenizer.chat_template is None:
         console.print("the tokenizer has no chat template: prompts are used as plain text", highlight=False)
     show_bad_rows(bad_rows(experiment.task))
-    if experiment.checkpoint:
-        console.print(f"resuming from {experiment.checkpoint.name}", highlight=False)
     for damage in experiment.run.set_aside:
         rest = "" if experiment.checkpoint else " No other is left: the run begins again."
         console.print(f"[yellow]{damage}{rest}[/]", highlight=False, soft_wrap=True)
+    if experiment.checkpoint:
+        console.print(f"resuming from {experiment.checkpoint.name}", highlight=False)
     sys.stdout.flush()
 
 

@@ -24,8 +24,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--gpus", type=int, default=1, help="devices, each with rollouts of its own (default: 1)")
     parser.add_argument("--sharded", action="store_true", help="FSDP2: they share weights, optimiser, teacher")
     parser.add_argument("--memory_gb", type=float, default=80.0, help="memory of a device (default: 80)")
-    parser.add_argument("--tflops", type=float, default=400.0, help="operations a second it reaches (default: 4e14)")
-    parser.add_argument("--bandwidth_gb", type=float, default=2000.0, help="bytes it reads a second (default: 2e12)")
+    parser.add_argument(
+        "--tflops", type=float, default=400.0, help="10^12 operations a second it reaches (default: 400)"
+    )
+    parser.add_argument(
+        "--bandwidth_gb", type=float, default=2000.0, help="10^9 bytes it reads a second (default: 2000)"
+    )
     parser.add_argument("--prompt_tokens", type=int, default=512, help="of a prompt (default: 512)")
     parser.add_argument(
         "--shown_tokens", type=int, help="what the teacher is shown besides (default: as long as an answer)"
@@ -35,6 +39,8 @@ def main(argv: list[str]) -> int:
         raise UserError(f"--gpus {own.gpus} is no number of devices. Use 1 or more.")
     if own.tflops <= 0 or own.bandwidth_gb <= 0 or not 0 <= own.taught <= 1:
         raise UserError("--tflops and --bandwidth_gb must be above 0, and --taught a share in [0, 1].")
+    if own.tflops > 1e6 or own.bandwidth_gb > 1e6:
+        raise UserError("--tflops counts in 10^12 operations a second, --bandwidth_gb in 10^9 bytes. Give fewer.")
     rest = split_flags(rest)
     go_offline_if_embedded(source_of(rest))
     from credit.cli.train import parse_options
@@ -45,7 +51,13 @@ def main(argv: list[str]) -> int:
 
         from credit.plan import Rates, estimate, shape_of
 
-        shape = shape_of(AutoConfig.from_pretrained(model_path(options.model)))
+        try:
+            shape = shape_of(AutoConfig.from_pretrained(model_path(options.model)))
+        except OSError as error:
+            raise UserError(
+                f"the configuration of {options.model} is not at hand: the hub was not reached, or does not know it. "
+                "Name a folder that holds its config.json: --model FOLDER."
+            ) from error
         job = _job(args, own)
         rates = Rates(own.tflops * 1e12, own.bandwidth_gb * 1e9)
         _show(shape, job, estimate(shape, job, rates), own)

@@ -7,6 +7,7 @@ import sys
 import warnings
 from dataclasses import fields
 
+from credit.cli import interrupted
 from credit.cli.configs import asks_for_push, builtin_configs, recall, source_of, split_flags
 from credit.errors import UserError, explained
 from credit.experiment import Experiment, RunOptions
@@ -33,6 +34,8 @@ def main(argv: list[str]) -> int:
 
 
 def _main(argv: list[str]) -> int:
+    if not argv:
+        raise UserError("nothing says what to train. First run: credit train --config quickstart. Options: --help.")
     argv = recall(split_flags(argv))
     source = source_of(argv)
     if not asks_for_push(argv):
@@ -62,12 +65,16 @@ def _main(argv: list[str]) -> int:
 
         return dry_run(experiment)
     experiment.prepare()
-    if not experiment.leads:
+    if experiment.leads:
+        announce(experiment)
+    else:
         experiment.progress = None
-        experiment.execute()
+    try:
+        result = experiment.execute()
+    except KeyboardInterrupt as stop:
+        return interrupted("train", stop, f"credit train --resume --output_dir {experiment.run.path} goes on")
+    if not experiment.leads:
         return 0
-    announce(experiment)
-    result = experiment.execute()
     if result and "before" in result:
         results_table(result)
     elif result:

@@ -83,5 +83,5 @@ def _said(means: dict[str, float]) -> str:
     if means.get("credit/no_negative", 0) > 0.5:
         line += " More than half of the rollouts were contrasted with nothing."
     if means.get("credit/clamped", 0) > 0.05:
-        line += " G is clamped often: contrast_floor shapes the credit."
+        line += " G is clamped often, so contrast_floor shapes the credit: compare a run with a lower one."
     return line

@@ -70,7 +70,7 @@ def _front_matter(
             dataset_split=lookup(evaluation, "settings", "split"),
             metric_type="accuracy",
             metric_name=_drawn(evaluation, kind),
-            metric_value=mean,
+            metric_value=round(mean, 4),
         )
         for kind in KINDS
         if (mean := number(lookup(evaluation, "after", kind, "overall", "mean"))) is not None

@@ -112,9 +112,15 @@ def send(files: Files, repo: str, private: bool | None = None, token: str | None
     """
     refuse_offline()
     api = HfApi(token=token)
-    repo = api.create_repo(repo, private=private, exist_ok=True).repo_id
     operations = [CommitOperationAdd(name, content) for name, content in files.items()]
-    return api.create_commit(repo, operations, commit_message=message, revision=revision)
+    try:
+        repo = api.create_repo(repo, private=private, exist_ok=True).repo_id
+        return api.create_commit(repo, operations, commit_message=message, revision=revision)
+    except Exception as error:
+        # What the hub answers is an OSError; that it cannot be reached is an error of the HTTP library's own.
+        if isinstance(error, OSError) or "http" not in type(error).__module__:
+            raise
+        raise OSError(f"the hub cannot be reached: {error}. Nothing was sent; the same command tries again.") from error
 
 
 def _without_folder(path: Path) -> Path | bytes:
