@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20, help="for each number of ranks")
     parser.add_argument("--saves", type=int, default=10, help="more kills for each, while a checkpoint is written")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="save the outcome here")
+    parser.add_argument("--json", type=Path, help="save the outcome here, beside what the file holds already")
     options = parser.parse_args()
     draw, outcome, failed = random.Random(options.seed), [], 0
     with tempfile.TemporaryDirectory() as folder:
@@ -151,6 +151,8 @@ def main() -> None:
                 done += 1
                 print(json.dumps(where), "" if good else "  <- NOT THE SAME RUN", flush=True)
     if options.json:
+        if options.json.exists():
+            outcome = json.loads(options.json.read_text())["kills"] + outcome
         options.json.write_text(json.dumps({"steps": STEPS, "seed": options.seed, "kills": outcome}, indent=1) + "\n")
     print(f"{len(outcome)} kills, {failed} not resumed to the same run")
     sys.exit(failed > 0)
