@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from credit.cli import main
+from credit.cli.configs import recall
 from local_models import make_rows, save_model, write_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -137,6 +138,21 @@ def test_resume_recalls_the_command_that_started_the_run(place, capsys):
     capsys.readouterr()
     assert main(["train", "--resume", "--output_dir", str(place / "recalled"), "--lam", "0.7"]) == 2
     assert "with other options (lam: 0.3 -> 0.7)" in capsys.readouterr().err
+
+
+def test_a_command_that_says_nothing_starts_nothing(capsys):
+    assert main([]) == 2
+    assert "push" in capsys.readouterr().out  # the commands are listed
+    assert "First run: credit train --config quickstart" in complaint(capsys, "train")
+
+
+def test_what_is_said_again_on_resume_is_one_flag_and_another_value_is_another(tmp_path):
+    command = "credit train --lam 0.3 --max_steps 40 --seed 7"
+    (tmp_path / "run.json").write_text(json.dumps({"command": command}))
+    ends = ["--output_dir", str(tmp_path), "--resume"]
+    started = command.split()[2:]
+    assert recall([*ends, "--max_steps", "40"]) == [*started, *ends]
+    assert recall([*ends, "--max_steps", "7"]) == [*started, "--max_steps", "7", *ends]
 
 
 def test_slips_that_look_right_are_explained(place, tmp_path, capsys):

@@ -65,3 +65,10 @@ def test_the_command_reads_no_weights_and_takes_all_options(capsys):
     assert "--gpus 0 is no number" in capsys.readouterr().err
     assert main(["plan", "--config", "quickstart", "--taught", "3"]) == 2
     assert "a share in [0, 1]" in capsys.readouterr().err
+
+
+def test_units_and_a_model_that_is_not_at_hand_are_explained(capsys):
+    assert main(["plan", "--config", "quickstart", "--tflops", "4e14"]) == 2
+    assert "--tflops counts in 10^12 operations" in capsys.readouterr().err
+    assert main(["plan", "--model", "nobody/nothing"]) == 2
+    assert "Name a folder that holds its config.json: --model FOLDER" in capsys.readouterr().err

@@ -303,6 +303,14 @@ def test_a_push_is_refused_with_the_reason(tmp_path, capsys, monkeypatch):
     capsys.readouterr()
     assert "did not finish" in run_files(run, unfinished=True)["README.md"].decode()
     assert "x/y/z" in complaint(capsys, "push", str(run), "--to", "x/y/z")
+    unreachable = type("ConnectError", (Exception,), {"__module__": "httpx"})
+
+    def fail(*args, **options):
+        raise unreachable("no such host")
+
+    monkeypatch.setattr(sharing.HfApi, "create_repo", fail)
+    error = complaint(capsys, "push", str(run), "--to", "me/it", "--unfinished")
+    assert error.endswith("the hub cannot be reached: no such host")
     monkeypatch.setattr(sharing.constants, "HF_HUB_OFFLINE", True)
     assert "HF_HUB_OFFLINE is set" in complaint(capsys, "push", str(run), "--to", "me/it", "--unfinished")
 

@@ -65,13 +65,11 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt as stop:
-        goes_on = {"train": "credit train --resume --output_dir RUN goes on", "compare": "the same command goes on"}
-        return interrupted(chosen, stop, goes_on.get(chosen))
+        return interrupted(chosen, stop, " Nothing is lost: the same command goes on." if chosen == "compare" else "")
 
 
-def interrupted(command: str, stop: KeyboardInterrupt, goes_on: str | None) -> int:
+def interrupted(command: str, stop: KeyboardInterrupt, hint: str) -> int:
     """Say that a command was stopped from outside, and how to go on; return its exit status."""
     terminated = isinstance(stop, Terminated)
-    hint = f" Nothing is lost: {goes_on}." if goes_on else ""
     print(f"\ncredit {command}: {f'stopped: {stop}' if terminated else 'interrupted'}.{hint}", file=sys.stderr)
     return 128 + (signal.SIGTERM if terminated else signal.SIGINT)

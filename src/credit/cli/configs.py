@@ -114,6 +114,6 @@ def recall(argv: list[str]) -> list[str]:
         raise UserError(f"{folder} holds no run to resume. Check --output_dir, or repeat the whole command.")
     command = shlex.split(json.loads(record.read_text(encoding="utf-8"))["command"])
     _, flags = take(command[2:], "--output_dir")  # the folder may have moved
-    if all(flag in flags for flag in added):
-        added = []  # said again
+    if any(flags[at : at + len(added)] == added for at in range(len(flags))):
+        added = []  # said again, flags and values in one piece
     return [*(f for f in flags if f not in ("--resume", "--overwrite")), *added, "--output_dir", folder, "--resume"]

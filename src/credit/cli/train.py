@@ -72,7 +72,10 @@ def _main(argv: list[str]) -> int:
     try:
         result = experiment.execute()
     except KeyboardInterrupt as stop:
-        return interrupted("train", stop, f"credit train --resume --output_dir {experiment.run.path} goes on")
+        goes_on = f" Nothing is lost: credit train --resume --output_dir {experiment.run.path} goes on."
+        return interrupted(
+            "train", stop, goes_on if args.saves != "no" else " Nothing was saved: save_strategy is 'no'."
+        )
     if not experiment.leads:
         return 0
     if result and "before" in result:

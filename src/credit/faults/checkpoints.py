@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from credit.errors import UserError
+from credit.errors import RunError, UserError
 
 SEAL = "credit_complete.json"
 """Written last; a checkpoint without it was interrupted and is never resumed from."""
@@ -58,7 +58,7 @@ def flaw(folder: Path) -> str | None:
 
 @contextmanager
 def saving(folder: Path) -> Iterator[None]:
-    """Leave no half-written checkpoint behind when writing fails, and explain a full disk (`UserError`)."""
+    """Leave no half-written checkpoint behind when writing fails, and explain a full disk (`RunError`)."""
     try:
         with explained_if_full(folder):
             yield
@@ -72,14 +72,14 @@ def explained_if_full(place: Path) -> Iterator[None]:
     """Explain a full disk, and nothing else.
 
     Raises:
-        UserError: there was no room to write `place` or something in it.
+        RunError: there was no room to write `place` or something in it.
     """
     try:
         yield
     except Exception as error:
         if isinstance(error, UserError) or not _is_full(error):
             raise
-        raise UserError(
+        raise RunError(
             f"the disk was full while {place} was written. Complete checkpoints are untouched, a half-written one is "
             "removed. Free some space (save_total_limit says how many checkpoints are kept), and go on with --resume."
         ) from error

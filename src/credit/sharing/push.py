@@ -120,7 +120,7 @@ def send(files: Files, repo: str, private: bool | None = None, token: str | None
         # What the hub answers is an OSError; that it cannot be reached is an error of the HTTP library's own.
         if isinstance(error, OSError) or "http" not in type(error).__module__:
             raise
-        raise OSError(f"the hub cannot be reached: {error}. Nothing was sent; the same command tries again.") from error
+        raise OSError(f"the hub cannot be reached: {error}") from error
 
 
 def _without_folder(path: Path) -> Path | bytes:
