@@ -156,6 +156,12 @@ class CreditConfig(GRPOConfig):
         "Tokens projected to the vocabulary at once; bounds memory, changes nothing else. 0 takes as many as hold "
         "2**24 logits (64 MiB). Default: ours.",
     )
+    share_prefixes: bool = _option(
+        True,
+        "Student and teachers read a batch as a tree: common beginnings of prompts, views and answers once, nothing "
+        "padded. Changes cost, not numbers. A model that cannot be read so is named, and its rows padded. Default: "
+        "ours.",
+    )
     credit_log_steps: int = _option(
         10,
         "Write token credit of a few rollouts to credit/*.parquet every n steps; 0 is never. Default: ours.",

@@ -8,10 +8,9 @@ gradient runs *inside* the model's forward (`with_response_head`), so that wrapp
 from __future__ import annotations
 
 import functools
-import inspect
 import types
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -136,13 +135,9 @@ def check_head(model: nn.Module, vocabulary: int) -> None:
     """
     device = next(model.parameters()).device
     ids = torch.arange(4, device=device).remainder(vocabulary).unsqueeze(0)
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         own = model(input_ids=ids).logits.float()
         ours = head_of(model).frozen(copy=False).logits(model(input_ids=ids, on_hidden=lambda hidden: hidden)[0])
-    finally:
-        model.train(was_training)
     error = (own[0] - ours).abs().max().item()
     if not error <= 1e-2 * max(1.0, own.abs().max().item()):
         raise ValueError(
@@ -155,24 +150,30 @@ def with_response_head(model: nn.Module) -> None:
     """Teach `model.forward` one more keyword: `on_hidden=function`.
 
     With it, forward runs the body and returns `function(hidden_BLD)` of its last hidden states, one for each input
-    token. Without it the forward is the previous one, untouched. `keys` is a cache to read and fill.
+    token. Without it the forward is the previous one, untouched.
     """
     previous = model.forward
 
     @functools.wraps(type(model).forward)
-    def forward(self, *args, on_hidden: Callable[[Tensor], Any] | None = None, keys: Any = None, **kwargs):
+    def forward(self, *args, on_hidden: Callable[[Tensor], Any] | None = None, **kwargs):
         if on_hidden is None:
             return previous(*args, **kwargs)
-        if keys is not None:
-            kwargs |= {_cache_name(self.base_model): keys, "use_cache": True}
         return on_hidden(self.base_model(*args, **{"use_cache": False, **kwargs}).last_hidden_state)
 
     model.forward = types.MethodType(forward, model)
 
 
-def _cache_name(body: nn.Module) -> str:
-    """Return the keyword of a cache: transformers 5.24 renamed it."""
-    return "cache" if "cache" in inspect.signature(body.forward).parameters else "past_key_values"
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Score as an evaluation: no dropout, and no recomputation; each module is as it was afterwards."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def in_chunks(function: Callable[..., dict[str, Tensor]], size: int, *tensors: Tensor | None) -> dict[str, Tensor]:

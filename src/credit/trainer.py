@@ -19,6 +19,7 @@ The `advantage` column of TRL's completion table stays the group advantage; toke
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,23 +35,24 @@ from credit.feedback import AsyncFeedbackReward, FeedbackReward, Graded, environ
 from credit.health import COUNTED, IdleWatch, by_teacher, counts
 from credit.kernel import Views, corrected, token_logps, vocabulary_loss
 from credit.methods import get_method
-from credit.passes import response_hidden, shares_beginnings
+from credit.passes import read_rollouts, response_hidden
 from credit.phases import StepClock
-from credit.scoring import Head, check_head, head_of, with_response_head
+from credit.scoring import Head, head_of
 from credit.server import TOLD, Scorer, vllm_explained
-from credit.shards import gathered_with, parameters, partitioned, release
-from credit.startup import is_zero3, refuse_data, refuse_unsupported
+from credit.shards import parameters, release
+from credit.startup import refuse_data
 from credit.teacher import Teacher
 from credit.token_level import score_tokens
-from credit.trainer_callbacks import ChecksHead, SecondsOfStep, TeacherFollows
+from credit.trainer_callbacks import SecondsOfStep, TeacherFollows
 from credit.trainer_checkpoints import KeepsCheckpoints
+from credit.trainer_passes import ReadsTrees
 from credit.trainer_sharing import SharesModel
 from credit.views import Batch, Plan, Planner
 
 logger = get_logger(__name__)
 
 
-class CreditTrainer(SharesModel, KeepsCheckpoints):
+class CreditTrainer(SharesModel, ReadsTrees, KeepsCheckpoints):
     """GRPOTrainer with token credit from a self-teacher. Same arguments, plus `teacher_template`.
 
     Reward functions may return `(score, feedback)` per completion; environments may carry a `feedback` attribute.
@@ -93,20 +95,12 @@ class CreditTrainer(SharesModel, KeepsCheckpoints):
         self.teacher: Teacher | None = None
         self._teacher_head: Head | None = None
         refuse_data(args, self.train_dataset, self.environment_factories is not None)
+        self._scorer: Scorer | None = None
+        self._prepare_model()
         if not self.method.needs_teacher:
             return
-        refuse_unsupported(self, self._student)
-        with_response_head(self._student)
         self._scorer = Scorer(self) if args.teacher_scored_by == "server" else None
         model = self.accelerator.unwrap_model(self.model)
-        if is_zero3(self):
-            head = self._student.get_output_embeddings()
-            gathered_with(model, head.weight, getattr(head, "bias", None))
-        if partitioned(self._student.get_output_embeddings().weight):
-            self.add_callback(ChecksHead(lambda: check_head(self._student, len(self._text))))
-        else:
-            check_head(self._student, len(self._text))
-        self._shares_beginnings = shares_beginnings(self._student)
         adapter = model if is_peft_model(model) else None
         worn, free = self.is_fsdp_enabled or self.is_deepspeed_enabled, lambda: release(self.model_wrapped)
         self.teacher = Teacher(self._student, args.teacher, args.ema_rate, adapter, worn, free)
@@ -281,7 +275,7 @@ class CreditTrainer(SharesModel, KeepsCheckpoints):
             output["completion_mask"],
             self.args.per_device_train_batch_size,
             wanted_WB,
-            self._shares_beginnings,
+            self._as_trees,
             lambda: self.accelerator.autocast(),
             self._most_of_ranks,
         )
@@ -369,20 +363,20 @@ class CreditTrainer(SharesModel, KeepsCheckpoints):
         teacher_head, options = self._teacher_head, self.args.loss_options()
         assert teacher_head is not None
 
-        def lose(hidden_BLD: Tensor) -> dict[str, Tensor]:
-            hidden_BTD, head = hidden_BLD[:, -logits_to_keep - 1 : -1], self._head(self._student)
+        def lose(at: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+            head = self._head(self._student)
             scores = vocabulary_loss(
-                hidden_BTD[taught], ids[taught], head, views, teacher_head, self._target, options,
+                at(taught), ids[taught], head, views, teacher_head, self._target, options,
                 self.method.needs_entropy, self.args.policy_gradient,
             )  # fmt: skip
             found = {n: s.new_zeros(where.shape).masked_scatter(taught, s) for n, s in scores.items()}
             # Tokens without a teacher still have a policy loss, and count in TRL's entropy.
             with torch.set_grad_enabled(torch.is_grad_enabled() and self.args.policy_gradient):
-                rest = token_logps(hidden_BTD[other], ids[other], head, options.chunk_tokens)
+                rest = token_logps(at(other), ids[other], head, options.chunk_tokens)
             return found | {n: found[n].masked_scatter(other, s) for n, s in rest.items()}
 
         with self.accelerator.autocast():
-            self._scored = model(input_ids=input_ids, attention_mask=attention_mask, on_hidden=lose)
+            self._scored = read_rollouts(model, input_ids, attention_mask, logits_to_keep, self._as_trees, lose)
         logp, old = self._scored["logp"], inputs.get("old_per_token_logps")
         # Tool tokens are not scored: a ratio of 1 there, or their overflow would meet the mask as inf * 0.
         return logp if old is None else torch.where(where, logp, old), self._scored["entropy"], None

@@ -22,15 +22,15 @@ class TeacherFollows(TrainerCallback):
             self.teacher.follow()
 
 
-class ChecksHead(TrainerCallback):
-    """Checks the head of a model that ZeRO-3 loads in parts, which only its engine can run."""
+class TriesModel(TrainerCallback):
+    """Tries a model that ZeRO-3 loads in parts, which only its engine can run."""
 
-    def __init__(self, check: Callable[[], None]):
-        self.check = check
+    def __init__(self, try_it: Callable[[], None]):
+        self.try_it = try_it
 
     def on_train_begin(self, args, state, control, **kwargs):
-        """Check."""
-        self.check()
+        """Try."""
+        self.try_it()
 
 
 class SecondsOfStep(TrainerCallback):

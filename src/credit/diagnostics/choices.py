@@ -115,7 +115,7 @@ def _next_logps(model: Any, tokenizer: Any, views: list[list[int]], prefix: list
     device = next(model.parameters()).device
     # One token more than the prefix, whatever it is: the state before it is the one that predicts the answer.
     response = torch.tensor([[*prefix, tokenizer.pad_token_id]] * len(views), device=device)
-    hidden = response_hidden(model, [views], response, torch.ones_like(response), batch_size=len(views), share=False)
+    hidden = response_hidden(model, [views], response, torch.ones_like(response), batch_size=len(views))
     return head.logps(hidden[0, :, -1])
 
 

@@ -18,9 +18,10 @@ from credit.diagnostics.offsets import token_ends
 from credit.diagnostics.rollouts import Rollouts
 from credit.kernel import LossOptions, Views, token_credit, token_logps
 from credit.methods import get_method
-from credit.passes import response_hidden, shares_beginnings
+from credit.passes import response_hidden
 from credit.sampling import prompt_ids
 from credit.scoring import check_head, head_of, with_response_head
+from credit.tree_attention import why_not, with_tree_attention
 from credit.views import Batch, Plan, Planner, describe
 
 BATCH = 8
@@ -154,6 +155,7 @@ class _Scorer:
 
     def __init__(self, student: Any, teacher: Any, tokenizer: Any, options: ScoreOptions, lam: float):
         self.student, self.teacher, self.tokenizer, self.options, self.lam = student, teacher, tokenizer, options, lam
+        self.as_tree = {model: why_not(model, len(tokenizer)) is None for model in (student, teacher)}
         self.head = head_of(student, options.temperature, options.cast_lm_head_to_fp32)
         self.teacher_head = head_of(teacher, options.temperature, options.cast_lm_head_to_fp32)
         method = get_method(options.method)
@@ -179,8 +181,7 @@ class _Scorer:
         def hidden(model: Any, views: list[list[list[int]]]) -> Tensor:
             chosen = [[view[i] for i in part] for view in views]
             wanted = has_teacher.expand(len(views), -1)
-            share = shares_beginnings(model)
-            return response_hidden(model, chosen, ids_BT, mask_BT, len(part), wanted, share)
+            return response_hidden(model, chosen, ids_BT, mask_BT, len(part), wanted, self.as_tree[model])
 
         has_teacher = torch.tensor([any(plan.contexts[i]) for i in part], device=device)
         where = own_BT & has_teacher.unsqueeze(1)
@@ -213,6 +214,7 @@ class _Scorer:
 def _ready(model: Any, tokenizer: Any) -> Any:
     model.eval()
     with_response_head(model)
+    with_tree_attention(model)
     check_head(model, len(tokenizer))
     return model
 
