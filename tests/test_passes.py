@@ -1,4 +1,4 @@
-"""Forward passes over views: planned or not, shared or not, they give what one row alone gives."""
+"""Forward passes: padded or as a tree, they give what one row alone gives, and the same gradient."""
 
 import random
 
@@ -6,9 +6,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, Gemma3TextConfig, GPT2Config, LlamaConfig, MambaConfig, MixtralConfig
 
-from credit import passes
-from credit.passes import CALL, plan_passes, response_hidden, shares_beginnings
+from credit.passes import CALL, plan_passes, read_rollouts, response_hidden
 from credit.scoring import with_response_head
+from credit.tree_attention import why_not, with_tree_attention
 from local_models import make_model
 
 
@@ -35,6 +35,13 @@ def alone(model, views, ids_BT, mask_BT):
     return out
 
 
+def ready(name: str):
+    model = tiny(name).eval()
+    with_response_head(model)
+    with_tree_attention(model)
+    return model
+
+
 def tiny(name: str):
     torch.manual_seed(0)
     shape = {
@@ -57,72 +64,82 @@ def tiny(name: str):
 
 
 @pytest.mark.parametrize("name", ["qwen3", "olmo3, window of 4", "llama", "gemma3, window of 4", "mixtral", "gpt2"])
-@pytest.mark.parametrize("share", [True, False])
-def test_hidden_states_are_those_of_each_row_alone(name, share, monkeypatch):
-    monkeypatch.setattr(passes, "CALL", 0)  # so that short beginnings are shared too
-    model = tiny(name).eval()
-    with_response_head(model)
-    assert shares_beginnings(model)
+@pytest.mark.parametrize("as_tree", [True, False])
+def test_hidden_states_are_those_of_each_row_alone(name, as_tree):
+    model = ready(name)
+    assert why_not(model, 50) is None
     for seed, size in enumerate((1, 3, 14)):
         views, ids, mask = views_of(seed)
         with torch.no_grad():
             expected = alone(model, views, ids, mask)
-        found = response_hidden(model, views, ids, mask, size, share=share)
+        found = response_hidden(model, views, ids, mask, size, as_tree=as_tree)
         torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)
 
 
-def test_layers_with_a_state_are_not_shared():
-    assert not shares_beginnings(tiny("mamba"))
+def rollouts_of(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prompts padded on the left, two of them shared, and answers of 0 to 6 tokens padded on the right."""
+    views, ids, mask = views_of(seed)
+    prompts = [view[:5] if i % 2 else views[0][0] for i, view in enumerate(views[0])]
+    width = max(map(len, prompts))
+    left = torch.tensor([[0] * (width - len(p)) + p for p in prompts])
+    real = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
+    return torch.cat([left, ids * mask], dim=1), torch.cat([real, mask], dim=1)
 
 
-def test_sharing_is_exercised(monkeypatch):
-    monkeypatch.setattr(passes, "CALL", 0)
-    views, _, mask = views_of(2)
-    plan = plan_passes([*views[0], *views[1]], mask.sum(1).tolist() * 2, 14)
-    assert any(p.shared > 0 and len(p.rows) > 1 for p in plan)
+@pytest.mark.parametrize("name", ["qwen3", "olmo3, window of 4", "llama", "gemma3, window of 4", "mixtral"])
+@pytest.mark.parametrize("checkpointing", [None, {"use_reentrant": False}, {"use_reentrant": True}])
+def test_a_tree_has_the_gradient_of_padded_rows(name, checkpointing):
+    model = ready(name).train()
+    if checkpointing:
+        model.gradient_checkpointing_enable(checkpointing)
+        model.enable_input_require_grads()
+    ids, mask = rollouts_of(3)
+    where = mask[:, -6:].bool()
+    weights = torch.randn(int(where.sum()), model.config.hidden_size, generator=torch.Generator().manual_seed(0))
+    found = {}
+    for as_tree in (True, False):
+        model.zero_grad()
+        loss = read_rollouts(model, ids, mask, 6, as_tree, lambda at: (at(where) * weights).tanh().sum())
+        loss.backward()
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in model.parameters()]
+        found[as_tree] = [loss.detach(), *(g.clone() for g in grads)]
+    assert any(g.abs().max() > 0.1 for g in found[True][1:])
+    torch.testing.assert_close(found[True], found[False], atol=1e-4, rtol=1e-3)
 
 
-def cost_by_length(prompts, lengths, size):
-    total = sorted(len(p) + n for p, n in zip(prompts, lengths, strict=True))
-    for start in range(0, len(total), size):
-        part = total[start : start + size]
-        yield len(part) * part[-1] + CALL
+def test_without_any_answer_there_is_still_a_pass():
+    model = ready("qwen3")
+    ids, mask = rollouts_of(3)
+    mask[:, -6:] = 0
+    for as_tree in (True, False):
+        states = read_rollouts(model, ids, mask, 6, as_tree, lambda at: at(torch.zeros(7, 6, dtype=torch.bool)))
+        assert states.shape == (0, 32)
+        assert states.requires_grad
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_a_plan_holds_every_row_once_and_counts_what_it_computes(seed):
-    views, _, mask = views_of(seed, rows=9)
-    prompts, lengths = [*views[0], *views[1]], mask.sum(1).tolist() * 2
+def test_a_tree_reads_every_beginning_once():
+    model = ready("qwen3")
+    read = []
+    model.base_model.register_forward_pre_hook(lambda m, a, k: read.append(k["input_ids"].numel()), with_kwargs=True)
+    ids = torch.tensor([[5, 6, 7], [5, 6, 8], [5, 9, 9]])
+    response_hidden(model, [[[3, 4]] * 3, [[3, 2]] * 3], ids, torch.ones_like(ids), 6, as_tree=True)
+    # 3, then twice (4 or 2, 5, and 6 or 9); the last token of an answer predicts nothing.
+    assert read == [1 + 2 * 4]
+
+
+def test_a_plan_holds_every_row_once_and_costs_least():
+    lengths = [1, 500, 2, 600]
+    assert plan_passes(lengths, 4) == [[0, 2], [1, 3]]  # two calls cost less than padding
+    assert plan_passes([1, 50, 2, 60], 4) == [[0, 2, 1, 3]]
+    draw = random.Random(0)
     for size in (1, 2, 5, 18):
-        plan = plan_passes(prompts, lengths, size)
-        assert sorted(i for p in plan for i in p.rows) == list(range(18))
-        assert all(len(p.rows) <= size for p in plan)
-        unshared = plan_passes(prompts, lengths, size, share=False)
-        assert sum(p.cost for p in plan) <= sum(p.cost for p in unshared) <= sum(cost_by_length(prompts, lengths, size))
-        for p in plan:
-            texts = [prompts[i] + [0] * lengths[i] for i in p.rows]
-            width = max(len(text) for text in texts)
-            beginnings = {tuple(text[: p.shared]) for text in texts} if p.shared else set()
-            assert p.tokens == len(beginnings) * p.shared + len(texts) * (width - p.shared)
-            assert all(p.shared < len(prompts[i]) for i in p.rows)
-
-
-def test_the_shared_beginning_is_the_one_that_computes_least():
-    prompts = [[*range(600), i] for i in range(4)]
-    (found,) = plan_passes(prompts, [2] * 4, 4)
-    assert (found.shared, found.tokens, found.calls) == (600, 600 + 4 * 3, 2)
-    two = [[1] * 600 + [7], [1] * 600 + [8], [2] * 600 + [7], [2] * 600 + [8]]
-    (found,) = plan_passes(two, [2] * 4, 4)
-    assert (found.shared, found.tokens) == (600, 2 * 600 + 4 * 3)
-    (found,) = plan_passes([[1, 2], [1, 3]], [5, 5], 4)
-    assert (found.shared, found.calls) == (0, 1)  # two tokens are not worth a call
-
-
-def test_rows_of_like_length_go_together_where_padding_costs_more_than_a_call():
-    plan = plan_passes([[i] for i in range(4)], [1, 500, 2, 600], 4)
-    assert [p.rows for p in plan] == [[0, 2], [1, 3]]
-    plan = plan_passes([[i] for i in range(4)], [1, 50, 2, 60], 4)
-    assert [p.rows for p in plan] == [[0, 2, 1, 3]]
+        lengths = [draw.randrange(1, 900) for _ in range(18)]
+        plan = plan_passes(lengths, size)
+        assert sorted(i for part in plan for i in part) == list(range(18))
+        assert all(0 < len(part) <= size for part in plan)
+        ordered = sorted(lengths)
+        at_once = sum(len(ordered[i : i + size]) * ordered[i : i + size][-1] + CALL for i in range(0, 18, size))
+        assert sum(len(part) * max(lengths[i] for i in part) + CALL for part in plan) <= at_once
 
 
 def test_equal_rows_are_read_once():
@@ -130,7 +147,7 @@ def test_equal_rows_are_read_once():
     with_response_head(model)
     read = []
     model.base_model.register_forward_pre_hook(lambda m, a, k: read.append(k["input_ids"]), with_kwargs=True)
-    ids = torch.tensor([[5, 6, 7], [5, 6, 7], [5, 6, 8]])
+    ids = torch.tensor([[5, 6, 7], [5, 6, 7], [5, 8, 8]])
     found = response_hidden(model, [[[3, 4]] * 3, [[3, 4]] * 3], ids, torch.ones_like(ids), 6)
     assert [r.shape[0] for r in read] == [2]
     torch.testing.assert_close(found, alone(model, [[[3, 4]] * 3] * 2, ids, torch.ones_like(ids)), atol=2e-5, rtol=1e-4)
@@ -143,10 +160,10 @@ def test_unwanted_rows_are_not_computed_and_stay_zero():
     wanted = torch.rand(2, 7, generator=torch.Generator().manual_seed(0)) < 0.5
     read = []
     hook = model.base_model.register_forward_pre_hook(lambda m, a, k: read.append(k["input_ids"]), with_kwargs=True)
-    found = response_hidden(model, views, ids, mask, 1, wanted, share=False)
+    found = response_hidden(model, views, ids, mask, 1, wanted)
     hook.remove()
     assert len(read) == int((wanted & mask.any(1)).sum())
-    everything = response_hidden(model, views, ids, mask, 1, share=False)
+    everything = response_hidden(model, views, ids, mask, 1)
     torch.testing.assert_close(found, everything * wanted[..., None, None])
 
 

@@ -83,7 +83,7 @@ def trees(rows: Sequence[Sequence[int]], most: int, device: torch.device | str =
             row has more.
         device: where the tensors go.
     """
-    order = sorted(range(len(rows)), key=rows.__getitem__)
+    order = sorted(range(len(rows)), key=lambda i: tuple(rows[i]))
     found: list[Tree] = []
     part: list[tuple[int, int]] = []  # (row, tokens it shares with the one before)
     tokens, before = 0, None

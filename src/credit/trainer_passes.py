@@ -68,7 +68,8 @@ class ReadsTrees:
         compute_aux_loss=False, **images,
     ):  # fmt: skip
         if not self._as_trees or compute_aux_loss or model is self.ref_model:
-            return super()._get_per_token_logps_and_entropies(
+            trl: Any = super()
+            return trl._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, compute_aux_loss,
                 **images,
             )  # fmt: skip

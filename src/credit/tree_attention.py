@@ -39,7 +39,7 @@ def read_tree(model: Callable[..., Any], tree: Tree, on_hidden: Callable[[Tensor
     )  # fmt: skip
 
 
-def with_tree_attention(model: nn.Module) -> None:
+def with_tree_attention(model: Any) -> None:
     """Let every attention module of `model` obey a keyword `tree`; calls without it are as before."""
     AttentionInterface.register(_NAME, _attend)
     for module in model.modules():
