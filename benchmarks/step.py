@@ -76,17 +76,21 @@ def floor(size: dict, variant: dict) -> float | None:
 
     Student: forward, recomputed forward, and a backward of twice that. Head: TRL's SDPO projects student and teacher to
     the vocabulary and back (4 products a token), ours once, to find the support. Teachers read prompt, shown solution
-    and answer; TRL's for every rollout, ours for those that have a solution to read. Nothing is counted for sharing.
+    and answer; TRL's for every rollout, ours for those that have a solution to read. Ours reads a prompt once for its
+    group, the student's as the teachers'; keys are counted at full length for every token.
     """
     ours = variant.get("tail") == "renormalise" and "level" not in variant
     theirs = variant.get("distillation_mode") == "topk_logits"
     if not ours and not theirs:
         return None
     each, tokens = work(size), size["N"] * size["T"]
-    student = 4 * each["body"] * size["N"] * (size["P"] + size["T"])
-    views = 1 if theirs else 1 + variant.get("num_negatives", 0)
-    read = size["N"] * (0.5 if ours and size["G"] == 2 else 1.0) * (size["P"] + 2 * size["T"])
-    return (student + views * each["body"] * read + (4 if theirs else 1) * each["head"] * tokens) / 1e9
+    if theirs:
+        student, read = size["N"] * (size["P"] + size["T"]), size["N"] * (size["P"] + 2 * size["T"])
+    else:
+        prompts, taught = size["N"] // size["G"] * size["P"], 0.5 if size["G"] == 2 else 1.0
+        student = prompts + size["N"] * size["T"]
+        read = prompts + (1 + variant.get("num_negatives", 0)) * taught * size["N"] * 2 * size["T"]
+    return ((4 * student + read) * each["body"] + (4 if theirs else 1) * each["head"] * tokens) / 1e9
 
 
 def measure(size: dict, variant: dict, steps: int) -> dict:
@@ -203,6 +207,7 @@ def embedded(rounds: int, steps: int, rate: str | None = None) -> dict[str, dict
         "grpo": ["--method", "grpo", "--blend", "none", "--form", "paper", "--lam", "0.1"],
         "sdpo": ["--method", "sdpo", "--form", "paper", "--lam", "0.1"],
         "credit": [],
+        "credit, padded": ["--share_prefixes", "false"],
     }
     found: dict[str, list[dict[str, float]]] = {name: [] for name in methods}
     for number in range(rounds):
@@ -221,7 +226,7 @@ def embedded(rounds: int, steps: int, rate: str | None = None) -> dict[str, dict
             logged = [json.loads(line) for line in lines][1:]
             keys = [key for key in logged[-1] if key.startswith("step_time")]
             found[name].append({key: statistics.median(row[key] for row in logged if key in row) for key in keys})
-            print(f"embedded {name:<7} {found[name][-1]}", file=sys.stderr, flush=True)
+            print(f"embedded {name:<14} {found[name][-1]}", file=sys.stderr, flush=True)
     return {name: {k: statistics.median(r[k] for r in rows) for k in rows[0]} for name, rows in found.items()}
 
 

@@ -165,7 +165,7 @@ def test_what_teachers_say_about_tool_tokens_changes_nothing(tmp_path, options):
     [{}, {"blend": "loss"}, {"level": "token"}, {"level": "token", "token_credit": "to_go", "baseline": "none"}],
 )
 def test_no_gradient_enters_where_a_tool_token_is_predicted(tmp_path, options):
-    trainer = make_tool_trainer(tmp_path, **options)
+    trainer = make_tool_trainer(tmp_path, share_prefixes=False, **options)  # so that states have rows
     other_teacher(trainer, "qwen3")
     inputs = first_batch(trainer)
     own = own_of(inputs)

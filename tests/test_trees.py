@@ -166,7 +166,7 @@ def test_training_on_trees_changes_no_number(tmp_path, options):
         for name in ("loss", "entropy", "grad_norm"):
             assert ours[name] == pytest.approx(theirs[name], abs=1e-4, rel=1e-3), name
     for a, b in zip(shared.model.parameters(), padded.model.parameters(), strict=True):
-        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
+        assert (a - b).norm() <= 1e-3 * b.norm()  # by element Adam turns a gradient of nothing into a step of any sign
 
 
 @pytest.mark.parametrize("method", ["credit", "grpo"])

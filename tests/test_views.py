@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 import pytest
 import torch
 
+from credit import views
 from credit.context import TeacherTemplate
-from credit.views import SLACK, Batch, Planner
+from credit.views import Batch, Planner
 
 TEMPLATE = TeacherTemplate(
     reprompt="{prompt} {solution} {feedback}", solution="<s> {solution} </s>", feedback="<f> {feedback} </f>"
@@ -173,10 +174,11 @@ def test_cutting_ends_when_the_mark_takes_several_tokens(limit, prompt_words):
     assert words.decode(plan.own[0]).count(" ... ") <= 1
 
 
-def test_longer_negatives_that_would_overflow_are_left_out():
+def test_longer_negatives_that_would_overflow_are_left_out(monkeypatch):
+    monkeypatch.setattr(views, "SLACK", 0)
     words, batch = Words(), make_batch()
     whole = planner(words, number=3).plan(batch, range(12), 1000, seed=0)
-    limit = max(len(ids) for ids in whole.own[3:6]) + SLACK  # the four-word prompt's views just fit
+    limit = max(len(ids) for ids in whole.own[3:6])  # the four-word prompt's views just fit
     plan = planner(words, number=3).plan(batch, range(12), limit, seed=0)
     # Their z fits under the two-word prompt and not under those of six and eight words.
     assert {batch.groups[j] for j in plan.negatives[5].tolist() if j >= 0} == {0}

@@ -24,8 +24,9 @@ class Block:
     """Rows whose own tokens attend together; R rows, at most Q own tokens, at most K tokens.
 
     Attributes:
-        query_RQ: places of the own tokens in the tree; padded on the right with place 0.
-        key_RK: places of all tokens of the row, likewise.
+        query_RQ: places of the own tokens in the tree, padded on the right.
+        key_RK: places of all tokens of the row, padded on the right with its first one: what is masked is still
+            computed, and a row must not catch what is not finite in another.
         first_R: how many tokens the row shares with rows before it; its own ones follow.
         own_N: which of `query_RQ`, counted through, are no padding.
         whole: no row shares anything: Q is K, and attention is plainly causal.
@@ -142,12 +143,13 @@ def _groups(parts: list[tuple[int, int]], most: int) -> list[list[int]]:
 def _block(rows: list[tuple[np.ndarray, int]], device: torch.device | str) -> Block:
     longest = max(len(path) for path, _ in rows)
     most_own = max(len(path) - shared for path, shared in rows)
-    query, key = np.zeros((len(rows), most_own), dtype=np.int64), np.zeros((len(rows), longest), dtype=np.int64)
-    own = []
+    query, key = np.empty((len(rows), most_own), dtype=np.int64), np.empty((len(rows), longest), dtype=np.int64)
+    own: list[int] = []
     for r, (path, shared) in enumerate(rows):
         count = len(path) - shared
+        query[r], key[r] = path[0], path[0]
         query[r, :count], key[r, : len(path)] = path[shared:], path
         own += range(r * most_own, r * most_own + count)
     first = torch.tensor([shared for _, shared in rows], device=device)
     query_RQ, key_RK = torch.from_numpy(query).to(device), torch.from_numpy(key).to(device)
-    return Block(query_RQ, key_RK, first, torch.tensor(own, device=device), whole=not any(shared for _, shared in rows))
+    return Block(query_RQ, key_RK, first, torch.tensor(own, device=device), whole=not any(s for _, s in rows))

@@ -23,9 +23,11 @@ from credit.config import CreditConfig
 from credit.faults.nonfinite import HEAD, Places, bad_inputs, bad_parameters, place, places, read_head
 from credit.kernel import token_credit
 from credit.methods import get_method
+from credit.passes import read_rollouts
 from credit.scoring import head_of, with_response_head
 from credit.sources import load_model
 from credit.trainer import CreditTrainer
+from credit.tree_attention import with_tree_attention
 
 _LOW = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -176,6 +178,7 @@ def _trainer(folder: Path, record: dict[str, Any], model: Any, tokenizer: Any, p
         outputs=("log_probs", "entropy"),
     )  # fmt: skip
     with_response_head(student)
+    with_tree_attention(student)
     like = head_of(student, trainer.temperature, args.cast_lm_head_to_fp32)
     trainer._teacher_head = read_head(folder / HEAD, like.frozen(copy=False), args.ema_rate)
     return trainer
@@ -183,14 +186,8 @@ def _trainer(folder: Path, record: dict[str, Any], model: Any, tokenizer: Any, p
 
 def _computed(trainer: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, list[Stage]]:
     """Return the loss of a micro-batch, with its graph, and what was computed on the way."""
-    seen: list[Tensor] = []
-    hook = trainer._student.base_model.register_forward_hook(lambda m, a, out: seen.append(out.last_hidden_state))
-    try:
-        loss = trainer._compute_loss(trainer.model, inputs)
-    finally:
-        hook.remove()
-    hidden_BTD = seen[0][:, -inputs["completion_ids"].shape[1] - 1 : -1].detach()
-    hidden_BTD = hidden_BTD * trainer._response_mask(inputs).unsqueeze(-1)
+    loss = trainer._compute_loss(trainer.model, inputs)
+    hidden_BTD = _hidden(trainer, inputs)
     scores = _scores(trainer, inputs, hidden_BTD) if "teacher_hidden" in inputs else {}
     rows = {
         **bad_inputs(inputs),
@@ -211,6 +208,18 @@ def _computed(trainer: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, list[Sta
         Stage(name, int(not value.isfinite()), 1, "numbers", f"{value.item():.6g}") for name, value in whole.items()
     ]
     return loss, stages
+
+
+@torch.no_grad()
+def _hidden(trainer: Any, inputs: dict[str, Tensor]) -> Tensor:
+    """Return the states that predict the student's own tokens, (B, T, D), read as its loss reads them; else zero."""
+    ids_BL, mask_BL = (torch.cat([inputs[f"prompt_{n}"], inputs[f"completion_{n}"]], dim=1) for n in ("ids", "mask"))
+    own_BT = trainer._response_mask(inputs)
+    with trainer.accelerator.autocast():
+        own_ND = read_rollouts(
+            trainer.model, ids_BL, mask_BL, own_BT.shape[1], trainer._as_trees, lambda at: at(own_BT)
+        )
+    return own_ND.new_zeros(*own_BT.shape, own_ND.shape[-1]).masked_scatter(own_BT.unsqueeze(-1), own_ND)
 
 
 def _scores(trainer: Any, inputs: dict[str, Tensor], hidden_BTD: Tensor) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from credit.kernel import token_logps
 from credit.passes import read_rollouts
-from credit.scoring import Head, check_head, with_response_head
+from credit.scoring import check_head, head_of, with_response_head
 from credit.shards import gathered_with, partitioned
 from credit.startup import is_zero3, refuse_unsupported
 from credit.trainer_callbacks import TriesModel
@@ -78,11 +78,12 @@ class ReadsTrees:
             where, labels = mask_BL[:, -logits_to_keep:].bool(), ids_BL[:, -logits_to_keep:]
 
             def read(at, where=where, labels=labels) -> dict[str, Tensor]:
-                head: Head = self._head(self._student)
+                head = head_of(self._student, self.temperature, self.args.cast_lm_head_to_fp32)
                 scores = token_logps(at(where), labels[where], head, self.args.chunk_tokens)
                 return {name: s.new_zeros(where.shape).masked_scatter(where, s) for name, s in scores.items()}
 
             with self.accelerator.autocast():
                 columns.append(read_rollouts(model, ids_BL, mask_BL, logits_to_keep, True, read))
-        entropy = torch.cat([c["entropy"] for c in columns]) if compute_entropy else None
-        return torch.cat([c["logp"] for c in columns]), entropy, None
+        logp, entropy = (torch.cat([c[name] for c in columns]) for name in ("logp", "entropy"))
+        self.parts["log-probabilities"] = logp.detach()
+        return logp, entropy if compute_entropy else None, None

@@ -31,8 +31,9 @@ def read_tree(model: Callable[..., Any], tree: Tree, on_hidden: Callable[[Tensor
         tree: what to read.
         on_hidden: gets one hidden state for each token of the tree.
     """
-    # A mask of four dimensions is taken as it is, and none is made; `_attend` does not look at it.
-    unused = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=tree.ids_1N.device)
+    # A mask of four dimensions is taken as it is, and none is made. `_attend` does not look at it; attention that has
+    # not heard of trees does, and must not find anything.
+    unused = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=tree.ids_1N.device)
     return model(
         input_ids=tree.ids_1N, position_ids=tree.positions_1N, attention_mask=unused, tree=tree,
         on_hidden=lambda hidden_1ND: on_hidden(hidden_1ND[0]),

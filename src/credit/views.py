@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -109,25 +110,34 @@ class Planner:
         if self.contrast == "answers":
             self._contrast_answers(plan, batch, rows, limits, seed)
             return plan
-        lengths = self._prompt_lengths(batch.prompts)
-        extra = [len(ids) - lengths[row] for ids, row in zip(plan.own, rows, strict=True)]
+        self._contrast_inputs(plan, batch, rows, seed, None)
+        long = {row for i, row in enumerate(rows) if any(len(view[i]) > limits[i] for view in plan.contrast)}
+        if long:  # seldom; rows that fit keep what they have drawn, whatever else their rank holds
+            lengths = self._prompt_lengths(batch.prompts)
+            extra = {row: len(plan.own[row - rows.start]) - lengths[row] for row in long}
 
-        def fits(row: int, other: int) -> bool:
-            # Rows of other ranks are asked about by their own rank; their answer is not used here.
-            return row not in rows or lengths[other] + extra[row - rows.start] + SLACK <= limits[row - rows.start]
+            def fits(row: int, other: int) -> bool:
+                return row not in long or lengths[other] + extra[row] + SLACK <= limits[row - rows.start]
 
-        generator = torch.Generator().manual_seed(seed)
+            self._contrast_inputs(plan, batch, rows, seed, fits)
+        return plan
+
+    def _contrast_inputs(
+        self, plan: Plan, batch: Batch, rows: range, seed: int, fits: Callable[[int, int], bool] | None
+    ) -> None:
+        """Draw unrelated inputs for each rollout and render its views under them."""
+        keys = [prompt_key(prompt) for prompt in batch.prompts]
         kinds = batch.families if self.same_family else None
-        drawn = draw_negatives(batch.prompts, batch.groups, self.num_negatives, generator, fits, kinds)
-        plan.negatives = drawn[rows.start : rows.stop]
+        generator = torch.Generator().manual_seed(seed)
+        drawn = draw_negatives(keys, batch.groups, self.num_negatives, generator, fits, kinds)
+        plan.negatives, plan.contrast, plan.nofeedback = drawn[rows.start : rows.stop], [], []
         for column in plan.negatives.T.tolist():
             # The own prompt stands in for a missing negative; it is never scored.
             prompts = [batch.prompts[j if j >= 0 else row] for j, row in zip(column, rows, strict=True)]
             plan.contrast.append(self._render(prompts, plan.contexts))
             if self.without_feedback:
                 plan.nofeedback.append(self._render(prompts, [(None, None)] * len(prompts)))
-        plan.said = [[prompt_key(batch.prompts[j]) for j in row if j >= 0] for row in plan.negatives.tolist()]
-        return plan
+        plan.said = [[keys[j] for j in row if j >= 0] for row in plan.negatives.tolist()]
 
     def _contrast_answers(self, plan: Plan, batch: Batch, rows: range, limits: Sequence[int], seed: int) -> None:
         """Draw wrong answers of each rollout's group; without a right one to show there is nothing to contrast."""
@@ -209,10 +219,14 @@ class Planner:
 
     def _plain(self, text: str | None) -> str | None:
         """Break up special tokens in z: whoever wrote it must not open a turn of the conversation."""
-        for token in getattr(self.tokenizer, "all_special_tokens", ()):
-            if text and len(token) > 1 and token in text:
+        for token in self._specials:
+            if text and token in text:
                 text = text.replace(token, f"{token[0]} {token[1:]}")
         return text
+
+    @cached_property
+    def _specials(self) -> list[str]:
+        return [token for token in getattr(self.tokenizer, "all_special_tokens", ()) if len(token) > 1]
 
     def _encode(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
