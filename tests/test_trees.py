@@ -26,14 +26,11 @@ def visible(tree, window=None) -> dict[int, list[int]]:
     """Return the places that each place of a tree attends to, read from the blocks as attention does."""
     found, at = {}, 0
     for block in tree.blocks:
-        allowed = block.allowed(window)
+        sees = block.sees(window)
         _, queries = block.query_RQ.shape
         for flat in block.own_N.tolist():
             r, q = divmod(flat, queries)
-            if allowed is None:
-                keys = block.key_RK[r, : q + 1]
-            else:
-                keys = block.key_RK[r][allowed[r, 0, q]]
+            keys = block.key_RK[r, : q + 1] if sees is None else block.key_RK[r][sees[r, 0, q]]
             assert block.query_RQ[r, q] == at
             found[at] = keys.tolist()
             at += 1
@@ -68,6 +65,16 @@ def test_no_pass_is_larger_than_asked_for(most):
         assert all(block.key_RK.numel() <= max(most, longest) for block in tree.blocks)
         for i, path in tree.paths.items():
             assert tree.ids_1N[0, path].tolist() == rows[i]
+
+
+def test_a_row_whose_mask_would_be_large_is_read_whole(monkeypatch):
+    monkeypatch.setattr("credit.prefix_tree._MASK", 30)
+    rows = [[1, 2, 3, *range(9)], [1, 2, 3, 9], [1, 2, 3, 9, 9], [1, 2, 4, *range(9, 16)]]
+    (tree,) = trees(rows, 100)
+    assert tree.ids_1N.numel() == 12 + 1 + 1 + 10
+    assert all(tree.ids_1N[0, tree.paths[i]].tolist() == row for i, row in enumerate(rows))
+    seen = visible(tree)
+    assert all(seen[place] == path[: n + 1] for path in map(list, tree.paths.values()) for n, place in enumerate(path))
 
 
 def test_common_beginnings():

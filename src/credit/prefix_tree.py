@@ -17,6 +17,8 @@ from torch import Tensor
 
 _SPREAD = 1.5
 """How much longer a row's own part may be than the shortest of its block. Measured on the embedded model. Ours."""
+_MASK = 2**26
+"""Pairs of own token and key at most where a beginning is shared: a mask holds a byte for each. Ours."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ class Block:
     whole: bool
     _seen: dict[int | None, Tensor | None] = field(default_factory=dict, repr=False, compare=False)
 
-    def allowed(self, window: int | None) -> Tensor | None:
-        """Return which keys an own token sees, (R, 1, Q, K); None where plain causality says it.
+    def sees(self, window: int | None) -> Tensor | None:
+        """Return which keys an own token attends to, (R, 1, Q, K); None where plain causality says it.
 
         Args:
             window: a token sees itself and at most `window - 1` before it; None for all of them.
@@ -90,6 +92,8 @@ def trees(rows: Sequence[Sequence[int]], most: int, device: torch.device | str =
     tokens, before = 0, None
     for i in order:
         shared = 0 if before is None else common(rows[before], rows[i])
+        if (len(rows[i]) - shared) * len(rows[i]) > _MASK:  # long answers outweigh what a prompt costs to read again
+            shared = 0
         if part and tokens + len(rows[i]) - shared > most:
             found.append(_tree(rows, part, most, device))
             part, tokens, shared = [], 0, 0

@@ -1,4 +1,4 @@
-"""GRPO: one advantage per answer, the same for all of its tokens. The trainer leaves TRL's path untouched."""
+"""GRPO: one advantage per answer, the same for all of its tokens. Loss and advantages are TRL's, untouched."""
 
 from credit.methods.base import Method
 
