@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ def of_size(size: dict[str, int], views: int) -> tuple[Shape, Job]:
     shape = Shape(body + 2 * size["V"] * d, size["V"], d, layers, 3 * d, d)
     taught = 0.5 if size["G"] == 2 else 1.0
     job = Job(size["N"], size["N"], size["P"], size["T"], size["T"], views, support=True, activation=4, taught=taught)
+    job = replace(job, share=size["G"], view_share=max(1, size["G"] * taught * views))
     return shape, job
 
 

@@ -262,10 +262,13 @@ def test_replay_from_the_command_line(tmp_path, capsys):
     assert re.search(r"teacher's hidden states +1 of 16 rows +row 3, token 2 \('.+'\)", said)
     assert re.search(r"student's hidden states +- ", said)
     assert "reproduced: the loss was nan, and is nan here (cpu, dtype as in the run)" in said
+    assert "The teacher's pass was not finite" in said
     inputs = folder / "rank-0.safetensors"
     save_file({n: t.nan_to_num(posinf=0) if t.is_floating_point() else t for n, t in load_file(inputs).items()}, inputs)
     assert main(["replay", str(inputs), "--dtype", "float32"]) == 1
-    assert "NOT reproduced: the loss was nan, and is " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "NOT reproduced: the loss was nan, and is " in said
+    assert "Finite in float32: it was a matter of precision." in said
     assert main(["replay", str(tmp_path / "run")]) == 2
     assert f"Did you mean {folder}?" in capsys.readouterr().err
     shutil.rmtree(folder / "model")

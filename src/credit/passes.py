@@ -20,6 +20,8 @@ from credit.tree_attention import read_tree
 
 CALL = 128
 """Tokens that one more call of the model is worth: it has a cost of its own. Measured on the embedded model. Ours."""
+PASS = 4096
+"""Tokens that a pass without gradient may always have: it keeps no activations, and small passes share little. Ours."""
 
 
 def plan_passes(lengths: Sequence[int], size: int) -> list[list[int]]:
@@ -89,7 +91,8 @@ def response_hidden(
         views: W lists of B prompts in token ids; responses are appended as they are, never tokenised again.
         response_ids_BT: token ids.
         response_mask_BT: 1 for the tokens of a response, which come first.
-        batch_size: most rows in one pass; of a tree, as many tokens as that many rows of the longest would have.
+        batch_size: most rows in one pass; of a tree, as many tokens as that many rows of the longest would have, or
+            `PASS`.
         wanted_WB: which rows of which view to compute; the others are zero, as is what follows a response.
         as_tree: whether the model can read trees (`credit.tree_attention.why_not`).
         autocast: context of every pass.
@@ -134,7 +137,7 @@ Passes = tuple[int, Iterator[tuple[Tensor, dict[int, np.ndarray]]]]
 
 
 def _as_trees(model: nn.Module, texts: list[tuple[int, ...]], size: int, device: torch.device) -> Passes:
-    plan = trees(texts, size * max(map(len, texts), default=0), device)
+    plan = trees(texts, max(PASS, size * max(map(len, texts), default=0)), device)
 
     return len(plan), ((read_tree(model, tree, lambda hidden_ND: hidden_ND), tree.paths) for tree in plan)
 

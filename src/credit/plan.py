@@ -60,6 +60,8 @@ class Job:
         generates: the device generates its rollouts; else vLLM does, and neither its memory nor its time are counted.
         reserved: bytes that vLLM keeps on the same device.
         compared: the student reads the rollouts once more, to compare them with what vLLM says it sampled.
+        share, view_share: rows that share the reading of a prompt in a pass of the student, and of the teacher; 1 where
+            rows are padded.
     """
 
     rollouts: int
@@ -79,11 +81,18 @@ class Job:
     generates: bool = True
     reserved: float = 0.0
     compared: bool = False
+    share: float = 1.0
+    view_share: float = 1.0
 
     @property
     def length(self) -> int:
-        """Tokens the student reads."""
+        """Tokens of a rollout."""
         return self.prompt + self.answer
+
+    @property
+    def read(self) -> float:
+        """Tokens the student reads of a rollout."""
+        return self.prompt / self.share + self.answer
 
     @property
     def reads(self) -> int:
@@ -156,7 +165,7 @@ def _held(shape: Shape, job: Job) -> dict[str, float]:
 
 
 def _training(shape: Shape, job: Job) -> dict[str, float]:
-    tokens = job.micro * job.length
+    tokens = job.micro * job.read
     layer = tokens * (6 * shape.width + 2 * shape.kv + 4 * shape.inner) * job.activation
     kept = tokens * shape.width * job.activation * shape.layers
     chunk = job.chunk or max(16, 2**24 // shape.vocabulary)
@@ -178,9 +187,9 @@ def _generating(shape: Shape, job: Job) -> dict[str, float]:
 
 
 def _seconds(shape: Shape, job: Job, rates: Rates) -> dict[str, float]:
-    read = job.prompt + job.shown + job.answer
-    student = (4 if job.checkpointing else 3) * shape.forward(job.length) * job.rollouts * job.length
-    view = shape.forward(read) * job.rollouts * job.taught * read
+    whole = job.prompt + job.shown + job.answer
+    student = (4 if job.checkpointing else 3) * shape.forward(job.length) * job.rollouts * job.read
+    view = shape.forward(whole) * job.rollouts * job.taught * (job.prompt / job.view_share + job.shown + job.answer)
     each = job.reads / max(1, job.views)
     teacher, contrast = view * each * min(job.views, 1), view * each * max(0, job.views - 1)
     # Renormalised on K: one product to find the support. Else the student's three, and one for every view.
@@ -191,7 +200,7 @@ def _seconds(shape: Shape, job: Job, rates: Rates) -> dict[str, float]:
     prefill = shape.forward(job.prompt) * job.rollouts * job.prompt / rates.flops
     decoding = (shape.forward(job.length) + shape.head) * job.rollouts / rates.flops
     generation = prefill + job.answer * max(decoding, (weights + cache) / rates.bandwidth)
-    again = shape.forward(job.length) * job.rollouts * job.length + shape.head * job.rollouts * job.answer
+    again = shape.forward(job.length) * job.rollouts * job.read + shape.head * job.rollouts * job.answer
     return {
         "generation": generation * job.generates,
         "student, once more": again * job.compared / rates.flops,

@@ -115,13 +115,20 @@ def results_table(result: dict[str, Any]) -> None:
             style="bold" if name is None else None,
         )
     console.print(table)
-    extras = [
-        f"{key.replace('_', ' ')}: {old:.2f} -> {result['after']['extras'][key]:.2f}"
-        for key, old in result["before"].get("extras", {}).items()
-        if old is not None and result["after"]["extras"].get(key) is not None
-    ]
-    if extras:
-        console.print(" | ".join(extras), highlight=False)
+    before, after = (result[when].get("extras", {}) for when in ("before", "after"))
+    changes = {
+        key: f"{old:.2f} -> {after[key]:.2f}"
+        for key, old in before.items()
+        if old is not None and after.get(key) is not None
+    }
+    for kind in ("answer", "generic"):
+        credit, tokens = (changes.pop(f"{part}{kind}_tokens", None) for part in ("credit_on_", ""))
+        if credit and tokens:
+            share = f"{credit} of the credit, {tokens} of the tokens"
+            console.print(f"{kind} tokens, first and last credit log: {share}", highlight=False)
+    if changes:
+        shown = (f"{key.replace('_', ' ')}: {change}" for key, change in changes.items())
+        console.print(" | ".join(shown), highlight=False)
 
 
 def scores_table(summary: dict[str, Any], title: str) -> None:

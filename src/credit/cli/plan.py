@@ -66,21 +66,30 @@ def main(argv: list[str]) -> int:
 
 def _job(args: Any, own: argparse.Namespace) -> Any:
     from credit.batches import batches
+    from credit.passes import PASS
     from credit.plan import Job
 
     if args.max_completion_length is None:
         raise UserError("max_completion_length is not set, and the length of an answer decides most of a step. Set it.")
     b, rule = batches(args, ()), args.rule
     pure = args.level == "vocabulary" and not args.policy_gradient and not rule.needs_entropy
+    answer = args.max_completion_length
+    shown = answer if own.shown_tokens is None else own.shown_tokens
+    views = 0 if args.teacher_scored_by == "server" else b.teacher + b.contrast + b.without_feedback
+    rollouts = args.per_device_train_batch_size * args.steps_per_generation
+    prompts, micro = max(1.0, rollouts / args.num_generations), args.per_device_train_batch_size
+    # Micro-batches are drawn from all rollouts of the batch: so many different prompts are expected in one.
+    different = prompts * (1 - (1 - 1 / prompts) ** micro)
+    alike, at_once = args.num_generations * own.taught * views, max(micro, PASS / (own.prompt_tokens + shown + answer))
     half = str((args.model_init_kwargs or {}).get("dtype", "float32")) in ("bfloat16", "float16")
     colocated = args.use_vllm and args.vllm_mode == "colocate"
     return Job(
-        rollouts=args.per_device_train_batch_size * args.steps_per_generation,
-        micro=args.per_device_train_batch_size,
+        rollouts=rollouts,
+        micro=micro,
         prompt=own.prompt_tokens,
-        answer=args.max_completion_length,
-        shown=args.max_completion_length if own.shown_tokens is None else own.shown_tokens,
-        views=0 if args.teacher_scored_by == "server" else b.teacher + b.contrast + b.without_feedback,
+        answer=answer,
+        shown=shown,
+        views=views,
         teacher=args.teacher,
         support=bool(args.support_size) and args.tail == "renormalise" and pure,
         checkpointing=args.gradient_checkpointing,
@@ -93,6 +102,8 @@ def _job(args: Any, own: argparse.Namespace) -> Any:
         generates=not args.use_vllm,
         reserved=args.vllm_gpu_memory_utilization * own.memory_gb * 2**30 if colocated else 0.0,
         compared=args.use_vllm and args.vllm_importance_sampling_correction,
+        share=micro / different if args.share_prefixes else 1.0,
+        view_share=max(1.0, min(alike, at_once)) if args.share_prefixes else 1.0,
     )
 
 
@@ -100,27 +111,30 @@ def _show(shape: Any, job: Any, found: Any, own: argparse.Namespace) -> None:
     from credit.cli.display import console
 
     gib = 2**30
+    unit, size_name = (gib, "GiB") if found.peak >= gib else (2**20, "MiB")
+    total = sum(found.seconds.values())
+    second, time_name = (1.0, "seconds") if total >= 1 else (1e-3, "milliseconds")
+    many, number = (1e9, "billion") if shape.parameters >= 1e9 else (1e6, "million")
     console.print(
-        f"{shape.parameters / 1e9:.3g} billion parameters, {own.gpus} device(s), {job.rollouts} rollouts of "
+        f"{shape.parameters / many:.3g} {number} parameters, {own.gpus} device(s), {job.rollouts} rollouts of "
         f"{job.prompt} + {job.answer} tokens each on one of them",
         highlight=False,
     )
-    table = Table("on one device", "GiB", title="memory")
+    table = Table("on one device", size_name, title="memory")
     for part in (found.held, found.training, found.generating):
         for name, size in part.items():
             if size:
-                table.add_row(name, f"{size / gib:.3g}")
+                table.add_row(name, f"{size / unit:.3g}")
     table.add_section()
-    table.add_row("peak (training or generating)", f"{found.peak / gib:.3g}")
+    table.add_row("peak (training or generating)", f"{found.peak / unit:.3g}")
     console.print(table)
-    table = Table("one step", "seconds", "share", title="time")
-    total = sum(found.seconds.values())
+    table = Table("one step", time_name, "share", title="time")
     for name, seconds in found.seconds.items():
         if not seconds:
             continue
-        table.add_row(name, f"{seconds:.3g}", f"{seconds / total:.0%}")
+        table.add_row(name, f"{seconds / second:.3g}", f"{seconds / total:.0%}")
     table.add_section()
-    table.add_row("all", f"{total:.3g}", "")
+    table.add_row("all", f"{total / second:.3g}", "")
     console.print(table)
     if not job.generates:
         console.print("rollouts come from vLLM: what they take is not estimated", highlight=False)

@@ -9,6 +9,18 @@ from typing import Any
 
 from credit.errors import explained
 
+_PRECISION = "Is it a matter of precision? Try --dtype float32. If not, lower learning_rate."
+_TEACHER = "The teacher's pass was not finite; its weights follow the student's. Try bf16 in place of fp16."
+_MEANS = {
+    "weights": "An earlier step spoiled the weights. Resume from a checkpoint before it, with a lower learning_rate.",
+    "teacher's head": _TEACHER,
+    "teacher's hidden states": _TEACHER,
+    "contrast's hidden states": _TEACHER,
+    "advantages": "They came with the batch: look at what the reward functions returned for these rows.",
+    "gradients": f"The loss is finite, its gradient is not. {_PRECISION}",
+}
+"""What it means that something is the first in the order of computation that is not finite."""
+
 
 def main(argv: list[str]) -> int:
     """Recompute the loss and gradient of a stopped step, and say where they are not finite, by part and row."""
@@ -63,3 +75,14 @@ def _show(found: Any, options: argparse.Namespace) -> None:
         f"{found.value:.8g} here ({where})",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
+    console.print(_read(found, options), highlight=False, soft_wrap=True)
+
+
+def _read(found: Any, options: argparse.Namespace) -> str:
+    """Say what the table means and what to do next."""
+    if found.reproduced:
+        first = next((stage.name for stages in found.stages for stage in stages if stage.bad), "the loss")
+        return _MEANS.get(first, f"It begins at the {first}. {_PRECISION}")
+    if options.dtype:
+        return f"Finite in {options.dtype}: it was a matter of precision. Train in it, or lower learning_rate."
+    return "What is not saved made it so: another rank (see its file), another device (--device), a hook."
