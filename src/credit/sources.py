@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,29 @@ def fit_prompts(rows: list[dict[str, Any]], tokenizer: Any) -> None:
         for row in rows:
             if not isinstance(row["prompt"], str):
                 row["prompt"] = "\n\n".join(m["content"] for m in row["prompt"])
+
+
+def unknown_words(rows: list[dict[str, Any]], tokenizer: Any, most: int = 100) -> str | None:
+    """Say that a tokenizer knows less than 99% of the words in the prompts of the first rows; None if it does."""
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    if unknown is None:  # it spells what it does not know
+        return None
+    turns = [turn for row in rows[:most] for turn in _turns(row["prompt"])]
+    words = Counter(word for turn in turns for word in turn.split())
+    strange = [word for word in words if unknown in tokenizer(word, add_special_tokens=False)["input_ids"]]
+    share = sum(words[word] for word in strange) / max(1, words.total())
+    if share <= 0.01:
+        return None
+    examples = ", ".join(repr(word) for word in strange[:3])
+    return (
+        f"{share:.0%} of the words in the prompts are unknown to the tokenizer (for example {examples}): the model "
+        "reads one and the same mark for each of them. Use a model that knows them."
+    )
+
+
+def _turns(prompt: Any) -> list[str]:
+    texts = [prompt] if isinstance(prompt, str) else [message.get("content") for message in prompt]
+    return [text for text in texts if isinstance(text, str)]
 
 
 def model_path(name: str) -> str:

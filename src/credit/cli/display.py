@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from credit.sources import bad_rows
+from credit.sources import bad_rows, unknown_words
 
 console = Console()
 LISTED = 5
@@ -75,6 +76,7 @@ def announce(experiment: Any) -> None:
     )
     if experiment.tokenizer.chat_template is None:
         console.print("the tokenizer has no chat template: prompts are used as plain text", highlight=False)
+    show_unknown_words(experiment.train_rows, experiment.tokenizer)
     show_bad_rows(bad_rows(experiment.task))
     for damage in experiment.run.set_aside:
         rest = "" if experiment.checkpoint else " No other is left: the run begins again."
@@ -82,6 +84,12 @@ def announce(experiment: Any) -> None:
     if experiment.checkpoint:
         console.print(f"resuming from {experiment.checkpoint.name}", highlight=False)
     sys.stdout.flush()
+
+
+def show_unknown_words(rows: list[dict[str, Any]], tokenizer: Any) -> None:
+    """Warn where the tokenizer does not know the words of the prompts."""
+    if strange := unknown_words(rows, tokenizer):
+        console.print(f"[yellow]{escape(strange)}[/]", highlight=False, soft_wrap=True)
 
 
 def show_bad_rows(problems: list[str]) -> None:

@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
     import torch
     from transformers.utils import logging as hf_logging
 
-    from credit.cli.display import progress, scores_table, show_bad_rows
+    from credit.cli.display import progress, scores_table, show_bad_rows, show_unknown_words
     from credit.cli.parsing import Parser, parse
 
     parser = Parser([EvalArguments], prog="credit eval")
@@ -86,6 +86,7 @@ def main(argv: list[str]) -> int:
         fit_prompts(rows, tokenizer)
         device = torch.accelerator.current_accelerator()
         model.to(device if device is not None and torch.accelerator.is_available() else "cpu")
+    show_unknown_words(rows, tokenizer)
     partial = Path(options.out) / "partial" if options.out else None
     with progress("evaluate", 2 * len(rows)) as advance:
         records = evaluate(model, tokenizer, task, rows, how, template_options, advance, partial)
