@@ -6,11 +6,13 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
 
+from credit import CreditConfig
 from credit.cli import main
 from credit.cli.configs import recall
 from local_models import make_rows, save_model, write_rows
@@ -361,6 +363,21 @@ def test_every_command_has_help(command, capsys):
         main([command, "--help"])
     assert stop.value.code == 0
     assert f"credit {command}" in capsys.readouterr().out
+
+
+def test_help_of_train_has_sections_and_help_all_has_every_option(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    short = " ".join(capsys.readouterr().out.split())
+    assert "the teacher, and what it is shown: --teacher {live,frozen,ema,trust_region}" in short
+    assert "--lam X Coefficient lambda of the input-generic part, >= 0. 0 is plain self-distillation. " in short
+    assert "(default: 0.1; source: paper)" in short
+    assert "--no_" not in short
+    assert "--rlsd_clip" not in short
+    with pytest.raises(SystemExit):
+        main(["train", "--help-all"])
+    everything = capsys.readouterr().out
+    assert all(f"--{f.name} " in everything for f in fields(CreditConfig) if f.init)
 
 
 @pytest.mark.parametrize("family", ["qwen3", "olmo3"])

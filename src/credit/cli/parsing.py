@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from argparse import SUPPRESS
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any, NoReturn
 
@@ -25,12 +25,35 @@ class Parser(HfArgumentParser):
         """Complain in one line; the caller adds the command's name."""
         raise UserError(message)
 
-    def hide_all_but(self, shown: Iterable[str]) -> None:
-        """Leave only these options in `--help`."""
-        shown = {*shown, "help"}
+    def arrange(self, sections: Mapping[str, Iterable[str]]) -> None:
+        """Leave only these options, under these titles and in this order, each in one spelling; parses no more."""
+        shown = {
+            action.dest: action
+            for action in self._actions
+            if action.option_strings and not action.option_strings[0].startswith("--no_")
+        }
         for action in self._actions:
-            if action.dest not in shown:
-                action.help = SUPPRESS
+            if action is not shown["help"]:
+                action.container._group_actions.remove(action)
+        for title, names in sections.items():
+            self.add_argument_group(title)._group_actions += [_plainly(shown[name]) for name in names]
+
+
+def _plainly(action: Any) -> Any:
+    """Show an option by one name and what it takes, no default where it has none, and of long texts the beginning."""
+    action.option_strings = action.option_strings[:1]
+    if isinstance(action.default, bool):
+        action.metavar = "true|false"
+    elif not action.choices:
+        action.metavar = {int: "N", float: "X"}.get(action.type, "...")
+    text, ours, source = action.help.rpartition("Default: ")
+    if ours and action.default is not None:
+        action.help = f"{text}(default: %(default)s; source: {source.rstrip('.')})"
+    elif not ours and len(action.help) > 200:
+        action.help = action.help.partition(". ")[0].rstrip(".") + "."
+    if action.default is None:
+        action.default = SUPPRESS
+    return action
 
 
 def parse(parser: Parser, argv: list[str], presets: dict[str, dict[str, Any]] | None = None) -> tuple[Any, ...]:

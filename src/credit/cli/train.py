@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from dataclasses import fields
 
 from credit.cli import interrupted
 from credit.cli.configs import asks_for_push, builtin_configs, recall, source_of, split_flags
@@ -13,13 +12,33 @@ from credit.errors import UserError, explained
 from credit.experiment import Experiment, RunOptions
 from credit.sources import go_offline_if_embedded
 
-# TRL's options most runs touch; all others are listed by --help-all.
-_COMMON = (
-    "output_dir", "max_steps", "num_train_epochs", "learning_rate", "per_device_train_batch_size",
-    "gradient_accumulation_steps", "num_generations", "max_completion_length", "max_tool_calling_iterations",
-    "temperature", "beta", "chat_template_kwargs", "model_init_kwargs", "save_steps", "logging_steps", "report_to",
-    "seed", "bf16", "push_to_hub", "hub_model_id", "hub_private_repo",
-)  # fmt: skip
+# What --help shows; all other options are listed by --help-all.
+_SECTIONS = {
+    "the run": ("output_dir", "preset", "dry_run", "resume", "overwrite", "seed", "note", "launch", "nproc"),
+    "model and rows": (
+        "model", "model_init_kwargs", "chat_template_kwargs", "task", "task_options", "dataset", "eval_dataset",
+        "grader", "skip_bad_rows", "train_limit",
+    ),
+    "what a token is compared with, and what it earns": (
+        "method", "form", "lam", "num_negatives", "level", "divergence", "support_size", "blend", "blend_weight",
+    ),
+    "the teacher, and what it is shown": (
+        "teacher", "ema_rate", "success_threshold", "feedback_when", "demonstration_column",
+        "max_teacher_prompt_length",
+    ),
+    "rollouts and updates (of TRL)": (
+        "max_steps", "num_train_epochs", "learning_rate", "per_device_train_batch_size", "gradient_accumulation_steps",
+        "num_generations", "max_completion_length", "max_tool_calling_iterations", "temperature", "beta", "use_vllm",
+        "bf16", "gradient_checkpointing", "torch_threads",
+    ),
+    "evaluation": (
+        "skip_eval", "eval_split", "eval_limit", "eval_samples", "eval_temperature", "eval_top_p",
+    ),
+    "what is kept": (
+        "save_steps", "logging_steps", "credit_log_steps", "report_to", "push_to_hub", "hub_model_id",
+        "hub_private_repo",
+    ),
+}  # fmt: skip
 
 
 def main(argv: list[str]) -> int:
@@ -108,11 +127,9 @@ def parse_options(argv: list[str]):
     parser.usage = "credit train [--config NAME|FILE] [--preset NAME] [--OPTION VALUE ...]"
     if "--help_all" in argv:
         argv = ["--help"]
-    else:
-        from credit._trl import GRPOConfig
-
-        inherited = {f.name for f in fields(GRPOConfig)} - set(_COMMON)
-        parser.hide_all_but({f.name for t in (RunOptions, CreditConfig) for f in fields(t)} - inherited)
+    elif {"-h", "--help"} & set(argv):
+        parser.arrange(_SECTIONS)
+        parser.epilog = "All options: --help-all, and docs/options.md. What a file of options looks like: recipes/."
     parser.set_defaults(output_dir="runs/credit", logging_steps=1)
     with explained():
         options, args = parse(parser, argv, PRESETS)
