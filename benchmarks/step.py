@@ -197,11 +197,11 @@ def run(sizes: dict[str, dict], variants: list[str], rounds: int, steps: int) ->
     }
 
 
-def embedded(rounds: int, steps: int, rate: str | None = None) -> dict[str, dict[str, float]]:
-    """Train on the embedded world, all of a step included; return medians of the seconds of a step by method.
+def embedded(rounds: int, steps: int, rate: str | None = None) -> tuple[dict[str, dict[str, float]], list[float]]:
+    """Train on the embedded world, all of a step included; return the seconds of a step by method, medians over rounds.
 
     Methods learn to answer at different lengths. At a learning rate of almost nothing they give the same answers, and
-    what differs is what they cost.
+    what differs is what they cost. Also returned: credit over sdpo in each round, where they run one after the other.
     """
     methods = {
         "grpo": ["--method", "grpo", "--blend", "none", "--form", "paper", "--lam", "0.1"],
@@ -227,7 +227,9 @@ def embedded(rounds: int, steps: int, rate: str | None = None) -> dict[str, dict
             keys = [key for key in logged[-1] if key.startswith("step_time")]
             found[name].append({key: statistics.median(row[key] for row in logged if key in row) for key in keys})
             print(f"embedded {name:<14} {found[name][-1]}", file=sys.stderr, flush=True)
-    return {name: {k: statistics.median(r[k] for r in rows) for k in rows[0]} for name, rows in found.items()}
+    medians = {name: {k: statistics.median(r[k] for r in rows) for k in rows[0]} for name, rows in found.items()}
+    pairs = zip(found["credit"], found["sdpo"], strict=True)
+    return medians, [ours["step_time"] / theirs["step_time"] for ours, theirs in pairs]
 
 
 def table(name: str, size: dict, found: dict[str, dict]) -> str:
@@ -287,10 +289,12 @@ def main() -> None:
                 print(f"  {axis} = {at:<7} {row['seconds']:6.2f} s  {row['beyond_mib']:6.0f} MiB beyond what is fixed")
     if options.generation:
         for name, rate in (("same_answers", "1e-12"), ("while_training", None)):
-            seconds = result[f"embedded_{name}"] = embedded(options.rounds, 30, rate)
-            ratio = seconds["credit"]["step_time"] / seconds["sdpo"]["step_time"]
-            result[f"credit_over_own_sdpo_with_generation_{name}"] = ratio
-            print(f"\nembedded world, rollouts included, {name}: {seconds}\ncredit over sdpo: x{ratio:.3f}")
+            result[f"embedded_{name}"], ratios = embedded(options.rounds, 30, rate)
+            ratio = result[f"credit_over_own_sdpo_with_generation_{name}"] = statistics.median(ratios)
+            result[f"rounds_{name}"] = ratios
+            between = f"{min(ratios):.3f} to {max(ratios):.3f} in {options.rounds} rounds"
+            print(f"\nembedded world, rollouts included, {name}: {result[f'embedded_{name}']}")
+            print(f"credit over sdpo: x{ratio:.3f}, {between}")
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 

@@ -138,10 +138,11 @@ def tables() -> dict[str, str]:
 
 
 def _embedded(saved: dict[str, Any], name: str, phases: dict[str, str]) -> str:
-    ratio = saved[f"credit_over_own_sdpo_with_generation_{name}"]
+    ratio, rounds = saved[f"credit_over_own_sdpo_with_generation_{name}"], saved[f"rounds_{name}"]
     rows = [[method, *(f"{row[key]:.3f}" for key in phases)] for method, row in saved[f"embedded_{name}"].items()]
     words = name.replace("_", " ")
-    return f"Credit over sdpo, {words}: **x{ratio:.2f}**.\n\n" + table(
+    spread = f"median of {len(rounds)} rounds, {min(rounds):.2f} to {max(rounds):.2f}"
+    return f"Credit over sdpo, {words}: **x{ratio:.2f}** ({spread}).\n\n" + table(
         ["method", *(f"{words}, s" for words in phases.values())], rows
     )
 
