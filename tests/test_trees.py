@@ -6,7 +6,7 @@ import random
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, Gemma2Config, MambaConfig
+from transformers import AutoModelForCausalLM, Gemma2Config, Llama4TextConfig, MambaConfig, Qwen2MoeConfig
 
 from credit.prefix_tree import common, trees
 from credit.scoring import with_response_head
@@ -117,7 +117,23 @@ def test_attention_is_replaced_for_trees_only(implementation):
 
 def test_models_that_carry_a_state_are_named():
     model = AutoModelForCausalLM.from_config(MambaConfig(**shape(state_size=4)))
-    assert "carry a state" in why_not(ready(model), 50)
+    assert "MambaForCausalLM carries a state" in why_not(ready(model), 50)
+
+
+def test_layers_of_an_unknown_kind_are_named():
+    config = Llama4TextConfig(**shape(num_attention_heads=4, num_key_value_heads=2, head_dim=8, num_local_experts=2))
+    model = AutoModelForCausalLM.from_config(config)
+    assert "chunked_attention are neither full nor sliding" in why_not(ready(model), 50)
+
+
+def test_a_window_that_attention_is_not_told_of_is_found_out():
+    config = Qwen2MoeConfig(
+        **shape(num_attention_heads=4, num_key_value_heads=2, num_experts=4, layer_types=["sliding_attention"] * 2),
+        use_sliding_window=True, sliding_window=64,
+    )  # fmt: skip
+    model = ready(AutoModelForCausalLM.from_config(config))
+    assert "off by" in why_not(model, 50)  # though no row that is tried has 64 tokens
+    assert model.config.sliding_window == model.base_model.layers[0].self_attn.sliding_window == 64
 
 
 def test_attention_with_a_soft_cap_is_named():

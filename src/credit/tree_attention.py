@@ -7,7 +7,8 @@ each row's keys and values by place. With gradient, too, and under gradient chec
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -21,6 +22,8 @@ from credit.scoring import evaluating
 _NAME = "credit_prefix_tree"
 _KNOWN = {"full_attention", "sliding_attention"}
 _PROBE = ([3, 1, 2, 4, 5, 6], [3, 1, 2, 4, 5], [3, 1, 2, 6, 4, 5], [3, 2, 1], [4, 1, 2])
+_WINDOW = 3
+"""Sliding window while a model is tried: the rows above reach past it."""
 
 
 def read_tree(model: Callable[..., Any], tree: Tree, on_hidden: Callable[[Tensor], Any]) -> Any:
@@ -59,17 +62,15 @@ def why_not(model: nn.Module, vocabulary: int) -> str | None:
         vocabulary: ids below it may be read.
     """
     config = model.config.get_text_config()  # type: ignore[union-attr]
-    kinds = set(getattr(config, "layer_types", None) or ())
     if getattr(model, "_is_stateful", False):
-        kinds |= {type(model).__name__}
-    if kinds - _KNOWN:
-        return f"layers of the kind {', '.join(sorted(kinds - _KNOWN))} carry a state from token to token"
-    if not getattr(model, "_supports_flash_attn", True) and "sliding_attention" in kinds:
-        return "its attention does not say how far a sliding window reaches"
+        return f"{type(model).__name__} carries a state from token to token"
+    unknown = set(getattr(config, "layer_types", None) or ()) - _KNOWN
+    if unknown:
+        return f"layers of the kind {', '.join(sorted(unknown))} are neither full nor sliding attention"
     rows = [[token % vocabulary for token in row] for row in _PROBE]
     (tree,) = trees(rows, 100, next(model.parameters()).device)
     try:
-        with torch.no_grad(), evaluating(model):
+        with torch.no_grad(), evaluating(model), _short_windows(model):
             found = read_tree(model, tree, lambda hidden_ND: hidden_ND)
             for i, row in enumerate(rows):
                 ids = torch.tensor([row], device=tree.ids_1N.device)
@@ -81,6 +82,21 @@ def why_not(model: nn.Module, vocabulary: int) -> str | None:
     except Exception as error:  # whatever a model of unknown code makes of a keyword it has not heard of
         return f"{type(error).__name__}: {error}"
     return None
+
+
+@contextmanager
+def _short_windows(model: nn.Module) -> Iterator[None]:
+    """Shrink sliding windows, so that short rows reach past them: a mask may know of one that attention is not told."""
+    places = {id(vars(x)): vars(x) for m in model.modules() for x in (m, getattr(m, "config", m))}
+    own = [(place, place["sliding_window"]) for place in places.values() if (place.get("sliding_window") or 0) > 0]
+    shift = min((window for _, window in own), default=_WINDOW) - _WINDOW
+    for place, window in own:
+        place["sliding_window"] = window - shift
+    try:
+        yield
+    finally:
+        for place, window in own:
+            place["sliding_window"] = window
 
 
 def _enter(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
