@@ -6,7 +6,7 @@ import random
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, Gemma2Config, Llama4TextConfig, MambaConfig, Qwen2MoeConfig
+from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config, Llama4TextConfig, MambaConfig, Qwen2MoeConfig
 
 from credit.prefix_tree import common, trees
 from credit.scoring import with_response_head
@@ -149,6 +149,37 @@ def test_a_model_that_does_not_hear_of_trees_is_found_out():
     model = make_model("qwen3").eval()
     with_response_head(model)
     assert "off by" in why_not(model, 50)  # `with_tree_attention` was left out
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dimensions_larger_than_all_others_hide_no_error(dtype):
+    config = GPT2Config(vocab_size=100, n_embd=32, n_layer=2, n_head=4, initializer_range=0.3)
+    model = AutoModelForCausalLM.from_config(config).to(dtype)
+    with torch.no_grad():
+        model.base_model.ln_f.bias[3] = 60
+    with_response_head(model)
+    assert "off by" in why_not(model, 50)
+    with_tree_attention(model)
+    assert why_not(model, 50) is None
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt])
+def test_a_call_that_was_interrupted_leaves_nothing_behind(kind):
+    def interrupt(*args):
+        raise kind
+
+    model = ready(make_model("qwen3"))
+    ids = torch.tensor([[3, 4, 5, 6]])
+    before, implementation = model(input_ids=ids).logits, model.config._attn_implementation
+    (tree,) = trees([[3, 4, 5], [3, 4, 6]], 10)
+    hook = model.base_model.layers[1].self_attn.o_proj.register_forward_pre_hook(interrupt)
+    with pytest.raises(kind):
+        read_tree(model, tree, lambda hidden_ND: hidden_ND)
+    hook.remove()
+    assert model.config._attn_implementation == implementation
+    torch.testing.assert_close(model(input_ids=ids).logits, before, atol=0, rtol=0)
+    assert why_not(model, 50) is None
+    assert all(m.config is model.config for m in model.modules() if hasattr(m, "config"))
 
 
 def test_a_copy_reads_trees_with_its_own_weights():
