@@ -5,13 +5,15 @@ import random
 
 import pytest
 import torch
+from peft import PrefixTuningConfig, PromptTuningConfig
 from torch import nn
 from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config, Llama4TextConfig, MambaConfig, Qwen2MoeConfig
 
+from credit import CreditTrainer
 from credit.prefix_tree import common, trees
 from credit.scoring import with_response_head
 from credit.tree_attention import read_tree, why_not, with_tree_attention
-from local_models import make_model
+from local_models import make_config, make_dataset, make_model, make_tokenizer, reward
 from test_trainer import fit, history, make_trainer
 
 
@@ -242,3 +244,31 @@ def test_grpo_takes_a_model_that_credit_refuses_and_says_that_it_pads(tmp_path, 
     assert "an adapter on the output layer" in caplog.text
     with pytest.raises(ValueError, match="an adapter on the output layer"):
         make_trainer(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:Position ids are not supported")
+def test_tokens_that_an_adapter_puts_before_each_row_are_grpos_alone(tmp_path, caplog):
+    adapter = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
+    with pytest.raises(ValueError, match="tokens of its own before each row"):
+        make_peft_trainer(tmp_path, adapter, "credit")
+    fit(make_peft_trainer(tmp_path, adapter, "grpo"))
+    assert "tokens of its own before each row" in caplog.text
+
+
+@pytest.mark.parametrize("method", ["credit", "grpo"])
+def test_an_adapter_that_does_not_hear_of_trees_is_found_out(tmp_path, caplog, method):
+    trainer = make_peft_trainer(tmp_path, PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3), method)
+    fit(trainer)
+    assert not trainer._as_trees
+    assert "the model fails on a tree" in caplog.text
+
+
+def make_peft_trainer(folder, adapter, method: str) -> CreditTrainer:
+    return CreditTrainer(
+        make_model("qwen3"),
+        reward,
+        make_config(folder, method=method, max_steps=1),
+        train_dataset=make_dataset(),
+        processing_class=make_tokenizer(),
+        peft_config=adapter,
+    )
