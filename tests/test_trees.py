@@ -5,13 +5,15 @@ import random
 
 import pytest
 import torch
+from peft import PrefixTuningConfig, PromptTuningConfig
 from torch import nn
-from transformers import AutoModelForCausalLM, Gemma2Config, MambaConfig
+from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config, Llama4TextConfig, MambaConfig, Qwen2MoeConfig
 
+from credit import CreditTrainer
 from credit.prefix_tree import common, trees
 from credit.scoring import with_response_head
 from credit.tree_attention import read_tree, why_not, with_tree_attention
-from local_models import make_model
+from local_models import make_config, make_dataset, make_model, make_tokenizer, reward
 from test_trainer import fit, history, make_trainer
 
 
@@ -117,7 +119,23 @@ def test_attention_is_replaced_for_trees_only(implementation):
 
 def test_models_that_carry_a_state_are_named():
     model = AutoModelForCausalLM.from_config(MambaConfig(**shape(state_size=4)))
-    assert "carry a state" in why_not(ready(model), 50)
+    assert "MambaForCausalLM carries a state" in why_not(ready(model), 50)
+
+
+def test_layers_of_an_unknown_kind_are_named():
+    config = Llama4TextConfig(**shape(num_attention_heads=4, num_key_value_heads=2, head_dim=8, num_local_experts=2))
+    model = AutoModelForCausalLM.from_config(config)
+    assert "chunked_attention are neither full nor sliding" in why_not(ready(model), 50)
+
+
+def test_a_window_that_attention_is_not_told_of_is_found_out():
+    config = Qwen2MoeConfig(
+        **shape(num_attention_heads=4, num_key_value_heads=2, num_experts=4, layer_types=["sliding_attention"] * 2),
+        use_sliding_window=True, sliding_window=64,
+    )  # fmt: skip
+    model = ready(AutoModelForCausalLM.from_config(config))
+    assert "off by" in why_not(model, 50)  # though no row that is tried has 64 tokens
+    assert model.config.sliding_window == model.base_model.layers[0].self_attn.sliding_window == 64
 
 
 def test_attention_with_a_soft_cap_is_named():
@@ -133,6 +151,37 @@ def test_a_model_that_does_not_hear_of_trees_is_found_out():
     model = make_model("qwen3").eval()
     with_response_head(model)
     assert "off by" in why_not(model, 50)  # `with_tree_attention` was left out
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dimensions_larger_than_all_others_hide_no_error(dtype):
+    config = GPT2Config(vocab_size=100, n_embd=32, n_layer=2, n_head=4, initializer_range=0.3)
+    model = AutoModelForCausalLM.from_config(config).to(dtype)
+    with torch.no_grad():
+        model.base_model.ln_f.bias[3] = 60
+    with_response_head(model)
+    assert "off by" in why_not(model, 50)
+    with_tree_attention(model)
+    assert why_not(model, 50) is None
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt])
+def test_a_call_that_was_interrupted_leaves_nothing_behind(kind):
+    def interrupt(*args):
+        raise kind
+
+    model = ready(make_model("qwen3"))
+    ids = torch.tensor([[3, 4, 5, 6]])
+    before, implementation = model(input_ids=ids).logits, model.config._attn_implementation
+    (tree,) = trees([[3, 4, 5], [3, 4, 6]], 10)
+    hook = model.base_model.layers[1].self_attn.o_proj.register_forward_pre_hook(interrupt)
+    with pytest.raises(kind):
+        read_tree(model, tree, lambda hidden_ND: hidden_ND)
+    hook.remove()
+    assert model.config._attn_implementation == implementation
+    torch.testing.assert_close(model(input_ids=ids).logits, before, atol=0, rtol=0)
+    assert why_not(model, 50) is None
+    assert all(m.config is model.config for m in model.modules() if hasattr(m, "config"))
 
 
 def test_a_copy_reads_trees_with_its_own_weights():
@@ -195,3 +244,31 @@ def test_grpo_takes_a_model_that_credit_refuses_and_says_that_it_pads(tmp_path, 
     assert "an adapter on the output layer" in caplog.text
     with pytest.raises(ValueError, match="an adapter on the output layer"):
         make_trainer(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:Position ids are not supported")
+def test_tokens_that_an_adapter_puts_before_each_row_are_grpos_alone(tmp_path, caplog):
+    adapter = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
+    with pytest.raises(ValueError, match="tokens of its own before each row"):
+        make_peft_trainer(tmp_path, adapter, "credit")
+    fit(make_peft_trainer(tmp_path, adapter, "grpo"))
+    assert "tokens of its own before each row" in caplog.text
+
+
+@pytest.mark.parametrize("method", ["credit", "grpo"])
+def test_an_adapter_that_does_not_hear_of_trees_is_found_out(tmp_path, caplog, method):
+    trainer = make_peft_trainer(tmp_path, PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3), method)
+    fit(trainer)
+    assert not trainer._as_trees
+    assert "the model fails on a tree" in caplog.text
+
+
+def make_peft_trainer(folder, adapter, method: str) -> CreditTrainer:
+    return CreditTrainer(
+        make_model("qwen3"),
+        reward,
+        make_config(folder, method=method, max_steps=1),
+        train_dataset=make_dataset(),
+        processing_class=make_tokenizer(),
+        peft_config=adapter,
+    )

@@ -23,8 +23,14 @@ def refuse_unsupported(trainer: Any, student: Any) -> None:
     args = trainer.args
     zero = trainer.accelerator.state.deepspeed_plugin.deepspeed_config["zero_optimization"] if is_zero3(trainer) else {}
     unseen = [name for name, off in _SECOND_COPIES.items() if zero.get(name, off) != off]
+    adapters = getattr(trainer.accelerator.unwrap_model(trainer.model), "peft_config", None) or {}
     rules = [
         (trainer._is_vlm, "vision-language models are not supported yet. Use a text-only causal LM."),
+        (
+            any(a.is_prompt_learning and a.peft_type != "PREFIX_TUNING" for a in adapters.values()),
+            "an adapter that puts tokens of its own before each row (prompt tuning, p-tuning) is not supported: what "
+            "the teacher says would be read at the wrong tokens. Use LoRA.",
+        ),
         (
             len(trainer.environment_factories or {}) > 1,
             "several environments in one run are not supported yet: a view would be rendered with the tools of another "

@@ -55,7 +55,8 @@ class ReadsTrees:
                 raise
             self._say_why(str(error))
             return
-        why = why_not(self._student, len(self._text)) if self.args.share_prefixes else None
+        model = self.accelerator.unwrap_model(self.model)  # with its adapter, which may not hear of trees
+        why = why_not(model, len(self._text)) if self.args.share_prefixes else None
         self._as_trees = self.args.share_prefixes and why is None
         if why is not None:
             self._say_why(why)
