@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
+from transformers import AutoModelForCausalLM, OPTConfig
 
-from credit.scoring import Head
+from credit.scoring import Head, check_steady, with_response_head
 
 N, V, D = 7, 6, 4
 CLOSE = {"rtol": 2e-4, "atol": 2e-5}  # float32 against float64
@@ -53,3 +54,23 @@ def test_frozen_heads_are_detached_and_copies_keep_todays_values(copy):
     with torch.no_grad():
         head.weight.add_(1)
     assert torch.equal(frozen.weight, before) is copy
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_dropout_outside_of_modules_is_found(dropout):
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(
+        OPTConfig(
+            vocab_size=50, hidden_size=32, ffn_dim=48, num_hidden_layers=2, num_attention_heads=4, dropout=dropout,
+            word_embed_proj_dim=32, init_std=0.3,
+        )
+    )  # fmt: skip
+    assert not any(isinstance(module, torch.nn.Dropout) for module in model.modules())
+    model.eval()
+    with_response_head(model)
+    if dropout:
+        with pytest.raises(ValueError, match="OPTForCausalLM draws random numbers while it trains"):
+            check_steady(model, 50)
+    else:
+        check_steady(model, 50)
+    assert not model.training

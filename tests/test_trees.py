@@ -272,3 +272,9 @@ def make_peft_trainer(folder, adapter, method: str) -> CreditTrainer:
         processing_class=make_tokenizer(),
         peft_config=adapter,
     )
+
+
+def test_attention_that_counts_places_by_itself_is_named():
+    model = ready(make_model("qwen3"))
+    model.config.attn_temperature_tuning = True
+    assert "scales with a token's place" in why_not(model, 50)

@@ -138,7 +138,6 @@ Passes = tuple[int, Iterator[tuple[Tensor, dict[int, np.ndarray]]]]
 
 def _as_trees(model: nn.Module, texts: list[tuple[int, ...]], size: int, device: torch.device) -> Passes:
     plan = trees(texts, max(PASS, size * max(map(len, texts), default=0)), device)
-
     return len(plan), ((read_tree(model, tree, lambda hidden_ND: hidden_ND), tree.paths) for tree in plan)
 
 

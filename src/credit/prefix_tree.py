@@ -18,7 +18,7 @@ from torch import Tensor
 _SPREAD = 1.5
 """How much longer a row's own part may be than the shortest of its block. Measured on the embedded model. Ours."""
 _MASK = 2**26
-"""Pairs of own token and key at most where a beginning is shared: a mask holds a byte for each. Ours."""
+"""Pairs of own token and key at most of a row that shares its beginning: its mask holds a byte for each. Ours."""
 
 
 @dataclass(frozen=True)

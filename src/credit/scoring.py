@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import types
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -143,6 +144,29 @@ def check_head(model: nn.Module, vocabulary: int) -> None:
         raise ValueError(
             f"{type(model).__name__} changes its logits in a way this code does not know (largest difference "
             f"{error:.3g}). Credit would be wrong; use another architecture, or method='grpo'."
+        )
+
+
+@torch.no_grad()
+def check_steady(model: nn.Module, vocabulary: int) -> None:
+    """Raise if the model, with a response head, says other things of the same tokens while it trains: dropout, mostly.
+
+    Some have it outside of modules, where TRL's `disable_dropout` does not find it.
+    """
+    ids = torch.arange(4, device=next(model.parameters()).device).remainder(vocabulary).unsqueeze(0)
+    training = {module: module.training for module in model.modules()}
+    try:
+        model.train()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that there is nothing to recompute without gradient
+            first, second = (model(input_ids=ids, on_hidden=lambda hidden: hidden).float() for _ in range(2))
+    finally:
+        for module, was in training.items():
+            module.training = was
+    if not torch.allclose(first, second, rtol=1e-2, atol=1e-2 * first.abs().max().item()):
+        raise ValueError(
+            f"{type(model).__name__} draws random numbers while it trains, and teachers score while it does. Set the "
+            "dropouts and noises of its config to 0 in model_init_kwargs."
         )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from credit.kernel import token_logps
 from credit.passes import read_rollouts
-from credit.scoring import check_head, head_of, with_response_head
+from credit.scoring import check_head, check_steady, head_of, with_response_head
 from credit.shards import gathered_with, partitioned
 from credit.startup import is_zero3, refuse_unsupported
 from credit.trainer_callbacks import TriesModel
@@ -50,6 +50,7 @@ class ReadsTrees:
     def _try_model(self: Any) -> None:
         try:
             check_head(self._student, len(self._text))
+            check_steady(self._student, len(self._text))
         except ValueError as error:
             if self.method.needs_teacher:
                 raise

@@ -68,6 +68,8 @@ def why_not(model: nn.Module, vocabulary: int) -> str | None:
     unknown = set(getattr(config, "layer_types", None) or ()) - _KNOWN
     if unknown:
         return f"layers of the kind {', '.join(sorted(unknown))} are neither full nor sliding attention"
+    if getattr(config, "attn_temperature_tuning", False):
+        return "its attention scales with a token's place in what is read, not in its row"
     rows = [[token % vocabulary for token in row] for row in _PROBE]
     (tree,) = trees(rows, 100, next(model.parameters()).device)
     try:

@@ -32,9 +32,8 @@ class Parser(HfArgumentParser):
             for action in self._actions
             if action.option_strings and not action.option_strings[0].startswith("--no_")
         }
-        for action in self._actions:
-            if action is not shown["help"]:
-                action.container._group_actions.remove(action)
+        for group in self._action_groups:
+            group._group_actions = [action for action in group._group_actions if action is shown["help"]]
         for title, names in sections.items():
             self.add_argument_group(title)._group_actions += [_plainly(shown[name]) for name in names]
 
