@@ -7,6 +7,7 @@ pytest.importorskip("pyarrow")
 pytest.importorskip("yaml")
 
 from credit.report import write_report
+from credit.report.health import health
 from credit.report.tokens import LABELS
 from report_runs import HOSTILE, estimate, evaluation, page, rollout, write_run
 
@@ -308,3 +309,10 @@ def test_parquet_of_another_shape(tmp_path):
     ):
         pq.write_table(pa.table(columns), folder / "credit" / "step_000010.parquet")
         assert "has no column" in page(folder).text
+
+
+def test_health_lists_what_only_some_methods_log_where_it_is_logged():
+    with_it = health([{"step": 1, "credit/by_teacher": 0.25}, {"step": 2, "credit/by_teacher": 0.75}], [], "rlsd")
+    assert [(line.label, line.mean, line.last) for line in with_it.table] == [("tokens taught", "50.0%", "75.0%")]
+    assert "tokens taught" not in with_it.absent
+    assert "tokens taught" not in health([{"step": 1, "entropy": 1.0}], [], "credit").absent

@@ -29,6 +29,9 @@ _SHARES = (
     ("frac_reward_zero_std", "prompts of one reward", "all rollouts scored alike: no signal for GRPO"),
     ("completions/clipped_ratio", "answers cut", "reached max_completion_length"),
 )
+_BY_METHOD = (
+    ("credit/by_teacher", "tokens taught", "the teacher had a say; the others learn by the group advantage alone"),
+)
 _OTHERS = (
     ("entropy", "entropy", "of the student, nats per token; near 0 it explores no more"),
     ("completions/mean_length", "response length", "mean, tokens"),
@@ -62,6 +65,7 @@ def health(metrics: list[dict[str, Any]], warnings: Any, method: Any) -> Health:
     """Read the health of a run off its metrics, the `idle_warnings` of `run.json` and its `method`."""
     table, absent, means = [], [], {}
     shows: list[tuple[tuple[str, str, str], Callable[[Any], str]]] = [(line, percent) for line in _SHARES]
+    shows += [(line, percent) for line in _BY_METHOD if any(line[0] in row for row in metrics)]
     for (name, label, meaning), form in [*shows, *((line, compact) for line in _OTHERS)]:
         values = [y for _, y in points(metrics, name) if y is not None]
         if not values:

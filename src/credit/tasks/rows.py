@@ -31,7 +31,7 @@ class RowsTask:
         self, dataset: str, grader: str = "exact", eval_dataset: str | None = None, skip_bad_rows: bool = False
     ):
         if grader not in GRADERS:
-            raise ValueError(f"grader={grader!r} is unknown. Use one of {', '.join(GRADERS)}.")
+            raise ValueError(f"grader={grader!r} is unknown. Use one of {', '.join(GRADERS)}, code.")
         self._grader = grader
         reader = Reader(skip_bad_rows)
         check = _checked_choice if grader == "choice" else _checked
