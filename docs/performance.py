@@ -1,6 +1,6 @@
-"""Writes the tables of performance.md, scale.md and faults.md from saved runs: `python docs/performance.py`.
+"""Writes the tables of performance.md, scale.md, faults.md and engines.md from saved runs: `python docs/performance.py`.
 
-The runs are `benchmarks/results/step*.json` and `kills.json`, written by `benchmarks/step.py` and `kills.py`.
+The runs are in `benchmarks/results`, written by `benchmarks/step.py`, `kills.py` and `architectures.py`.
 Tests keep the tables up to date.
 """
 
@@ -130,6 +130,7 @@ def tables() -> dict[str, str]:
             ],
         ),
         "kills": _kills(saved("kills")),
+        "architectures": _architectures(saved("architectures")),
         "large": table(
             ["Qwen3-8B", "held, GiB", "peak", "generation, s", "student", "teacher", "contrast", "head"],
             [_on_paper(name, changed) for name, changed in ON_PAPER.items()],
@@ -145,6 +146,14 @@ def _embedded(saved: dict[str, Any], name: str, phases: dict[str, str]) -> str:
     return f"Credit over sdpo, {words}: **x{ratio:.2f}** ({spread}).\n\n" + table(
         ["method", *(f"{words}, s" for words in phases.values())], rows
     )
+
+
+def _architectures(saved: dict[str, Any]) -> str:
+    by: dict[str, list[str]] = {}
+    for name, one in saved["architectures"].items():
+        by.setdefault(one["status"], []).append(f"`{name}`")
+    rows = [[status, str(len(names)), ", ".join(names)] for status, names in by.items()]
+    return f"transformers {saved['transformers']}:\n\n" + table(["", "types", "which"], rows)
 
 
 def _kills(saved: dict[str, Any]) -> str:
@@ -197,7 +206,7 @@ def filled(text: str) -> str:
     return re.sub(r"<!-- (\w+) -->\n.*?<!-- /\1 -->", put, text, flags=re.DOTALL)
 
 
-PAGES = ("performance.md", "scale.md", "faults.md")
+PAGES = ("performance.md", "scale.md", "faults.md", "engines.md")
 
 if __name__ == "__main__":
     for page in PAGES:
