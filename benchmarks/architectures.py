@@ -103,7 +103,9 @@ def gradient(model: Any, loss: torch.Tensor) -> torch.Tensor:
     """Return the gradient of all parameters as one vector, in units of its length."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     grads = torch.autograd.grad(loss, parameters, allow_unused=True)
-    whole = torch.cat([torch.zeros_like(p).flatten() if g is None else g.flatten() for g, p in zip(grads, parameters)])
+    whole = torch.cat(
+        [torch.zeros_like(p).flatten() if g is None else g.flatten() for g, p in zip(grads, parameters, strict=True)]
+    )
     return whole / whole.norm()
 
 
@@ -113,10 +115,16 @@ def apart(model: Any, texts: list[list[int]]) -> tuple[float, float]:
     found_ND = read_tree(model, tree, lambda hidden_ND: hidden_ND)
     read = [found_ND[torch.from_numpy(tree.paths[i])] for i in range(len(texts))]
     alone = [model(input_ids=torch.tensor([text]), on_hidden=lambda hidden_BLD: hidden_BLD[0]) for text in texts]
-    states = max(((a - b).abs().max() / b.abs().max()).item() for a, b in zip(read, alone))
+    states = max(((a - b).abs().max() / b.abs().max()).item() for a, b in zip(read, alone, strict=True))
     weights = torch.randn(found_ND.shape[-1], generator=torch.Generator().manual_seed(1)).to(found_ND)
     losses = [torch.cat([(h @ weights).tanh() for h in hidden]).sum() for hidden in (read, alone)]
     return states, (gradient(model, losses[0]) - gradient(model, losses[1])).norm().item()
+
+
+def worst(model: Any) -> tuple[float, float]:
+    """Return the largest differences of three sets of rows."""
+    states, grads = zip(*(apart(model, rows(seed)) for seed in range(3)), strict=True)
+    return max(states), max(grads)
 
 
 def tried(kind: str) -> dict[str, Any]:
@@ -130,9 +138,9 @@ def tried(kind: str) -> dict[str, Any]:
         with_tree_attention(model)
         if why := why_not(model, 50):
             return {"status": "padded", "why": " ".join(why.split())[:160]}
-        states, grads = (max(pair) for pair in zip(*(apart(model, rows(seed)) for seed in range(3))))
+        states, grads = worst(model)
         if states > 1e-3:  # rounding, amplified by many layers? Experts multiply no float64, so others first
-            states, grads = (max(pair) for pair in zip(*(apart(model.double(), rows(seed)) for seed in range(3))))
+            states, grads = worst(model.double())
     except Exception as error:
         return {"status": "failed", "why": f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"}
     right = states < 1e-3 and grads < 1e-2

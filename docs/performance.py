@@ -1,4 +1,4 @@
-"""Writes the tables of performance.md, scale.md, faults.md and engines.md from saved runs: `python docs/performance.py`.
+"""Writes tables of performance.md, scale.md, faults.md and engines.md from saved runs: `python docs/performance.py`.
 
 The runs are in `benchmarks/results`, written by `benchmarks/step.py`, `kills.py` and `architectures.py`.
 Tests keep the tables up to date.
