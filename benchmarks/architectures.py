@@ -49,7 +49,8 @@ SMALL = {
     "num_key_value_heads": 2, "num_global_key_value_heads": 2, "num_experts_per_tok": 2, "n_shared_experts": 1,
     "n_group": 1, "topk_group": 1, "first_k_dense_replace": 1, "num_kv_shared_layers": 0, "max_window_layers": 1,
     "use_sliding_window": True, "rotary_dim": 4, "mamba_n_heads": 4, "mamba_expand": 2, "vocab_size": 100,
-    "vocab_size_per_layer_input": 100, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "initializer_range": 0.3,
+    "vocab_size_per_layer_input": 100, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+    "initializer_range": 0.3,
 }  # fmt: skip
 NO_DROPOUT = ("dropout", "attn_pdrop", "resid_pdrop", "embd_pdrop", "attention_dropout", "activation_dropout")
 OPTIONAL = ("sliding_window", "num_key_value_heads", "head_dim")
