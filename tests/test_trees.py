@@ -255,6 +255,7 @@ def test_tokens_that_an_adapter_puts_before_each_row_are_grpos_alone(tmp_path, c
     assert "tokens of its own before each row" in caplog.text
 
 
+@pytest.mark.filterwarnings("ignore:.*past_key_values:FutureWarning")  # PEFT and transformers 5.24
 @pytest.mark.parametrize("method", ["credit", "grpo"])
 def test_an_adapter_that_does_not_hear_of_trees_is_found_out(tmp_path, caplog, method):
     trainer = make_peft_trainer(tmp_path, PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3), method)
