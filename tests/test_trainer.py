@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from credit import _trl
+from credit import CreditTrainer, _trl
 from credit.rewards import FORMS
 from credit.teacher import Teacher
 from local_models import fit, history, make_config, make_dataset, make_model, make_tokenizer, make_trainer, reward
@@ -346,6 +346,21 @@ def test_private_surface_of_trl_is_the_one_we_rely_on(tmp_path):
 def test_a_moved_private_name_is_noticed(monkeypatch):
     monkeypatch.delattr(_trl.GRPOTrainer, "_calculate_rewards")
     assert "_calculate_rewards" in _trl.broken_contract()[0]
+
+
+@pytest.mark.parametrize("options", [{}, {"support_size": 0}, {"cast_lm_head_to_fp32": True}])
+def test_with_bfloat16_hidden_states_wait_in_it_unless_the_head_is_float32(tmp_path, monkeypatch, options):
+    losses = {}
+    for waiting in ("as it is", "float32"):
+        if waiting == "float32":
+            monkeypatch.setattr(CreditTrainer, "_waiting", None)
+        trainer = make_trainer(tmp_path, bf16=True, **options)
+        inputs = first_batch(trainer)
+        half = waiting == "as it is" and "cast_lm_head_to_fp32" not in options
+        for name in ("teacher_hidden", "contrast_hidden"):
+            assert inputs[name].dtype == (torch.bfloat16 if half else torch.float32)
+        losses[waiting] = trainer._compute_loss(trainer.model, inputs).item()
+    assert losses["as it is"] == pytest.approx(losses["float32"], rel=2e-2)
 
 
 def test_grpo_is_trl_untouched(tmp_path):

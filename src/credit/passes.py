@@ -83,6 +83,7 @@ def response_hidden(
     as_tree: bool = False,
     autocast: Callable[[], Any] = nullcontext,
     most_of_ranks: Callable[[int], int] = int,
+    dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Return the hidden states that predict each response token under each view, (W, B, T, D), without gradient.
 
@@ -98,6 +99,7 @@ def response_hidden(
         autocast: context of every pass.
         most_of_ranks: number of calls here -> the largest number on any rank. All ranks run that many, because a
             sharded model needs all of them in every call.
+        dtype: of what is returned; as the hidden states are, if None.
     """
     device, (rows, num_response) = response_ids_BT.device, response_ids_BT.shape
     lengths = response_mask_BT.sum(dim=1).tolist()
@@ -122,12 +124,13 @@ def response_hidden(
             with autocast():
                 hidden_ND, paths = next(passes) if number < calls else (_plain(model, [(0,)], device)[0], {})
             if out is None:
-                out = hidden_ND.new_zeros(len(views) * rows * num_response, hidden_ND.shape[-1])
+                size = (len(views) * rows * num_response, hidden_ND.shape[-1])
+                out = hidden_ND.new_zeros(size, dtype=dtype)
             here = [(path[first:], w * rows + b) for i, path in paths.items() for w, b, first in where[i]]
             if here:
                 source = np.concatenate([path for path, _ in here])
                 target = np.concatenate([row * num_response + np.arange(len(path)) for path, row in here])
-                out[torch.from_numpy(target).to(device)] = hidden_ND[torch.from_numpy(source).to(device)]
+                out[torch.from_numpy(target).to(device)] = hidden_ND[torch.from_numpy(source).to(device)].to(out.dtype)
     assert out is not None
     return out.view(len(views), rows, num_response, -1)
 

@@ -278,7 +278,14 @@ class CreditTrainer(SharesModel, ReadsTrees, KeepsCheckpoints):
             self._as_trees,
             lambda: self.accelerator.autocast(),
             self._most_of_ranks,
+            self._waiting,
         )
+
+    @property
+    def _waiting(self) -> torch.dtype | None:
+        """Type in which hidden states wait for the loss: the one that products under autocast read them in."""
+        half = self.accelerator.mixed_precision == "bf16" and not self.args.cast_lm_head_to_fp32
+        return torch.bfloat16 if half else None
 
     def _most_of_ranks(self, count: int) -> int:
         counts: Any = self.accelerator.gather(torch.tensor([count], device=self.accelerator.device))
