@@ -47,7 +47,7 @@ SMALL = {
     **dict.fromkeys(WIDTH, 32), **dict.fromkeys(INNER, 48), **dict.fromkeys(HEADS, 4), **dict.fromkeys(LAYERS, 4),
     **dict.fromkeys(LENGTH, 256), **dict.fromkeys(EXPERTS, 4), **dict.fromkeys(EIGHT, 8), **dict.fromkeys(SIXTEEN, 16),
     "num_key_value_heads": 2, "num_global_key_value_heads": 2, "num_experts_per_tok": 2, "n_shared_experts": 1,
-    "n_group": 1, "topk_group": 1, "first_k_dense_replace": 1, "num_kv_shared_layers": 0, "max_window_layers": 1,
+    "n_group": 1, "topk_group": 1, "first_k_dense_replace": 1, "num_kv_shared_layers": 2, "max_window_layers": 1,
     "use_sliding_window": True, "rotary_dim": 4, "mamba_n_heads": 4, "mamba_expand": 2, "vocab_size": 100,
     "vocab_size_per_layer_input": 100, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
     "initializer_range": 0.3,
@@ -64,8 +64,11 @@ def build(kind: str) -> Any:
     known = {**vars(default), **dict.fromkeys(getattr(config_type, "attribute_map", {}), 0)}
     sizes = {n: v for n, v in SMALL.items() if n in known and (known[n] is not None or n in OPTIONAL)}
     sizes |= {name: 0.0 for name in NO_DROPOUT if name in known}
-    if kinds := getattr(default, "layer_types", None):
-        sizes["layer_types"] = (list(dict.fromkeys(kinds)) * 4)[:4]
+    if kinds := list(dict.fromkeys(getattr(default, "layer_types", None) or ())):
+        windowed = kinds == ["full_attention"] and "sliding_window" in sizes
+        sizes["layer_types"] = ((["sliding_attention", *kinds] if windowed else kinds) * 4)[:4]
+    if kind.startswith("lfm2"):  # by default it has more layers than these, convolutions first
+        sizes["layer_types"] = ["conv", "full_attention"] * 2
     # Latent attention has as many heads of keys as of queries, and heads of a size of its own.
     for changed in ({}, {"head_dim": None}, {"layer_types": None}, {"num_key_value_heads": 4, "head_dim": None}):
         try:
@@ -156,6 +159,8 @@ def main() -> None:
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     warnings.filterwarnings("ignore")
+    if unknown := set(options.kinds) - set(CONFIG_MAPPING):
+        parser.error(f"transformers knows no model type {', '.join(sorted(unknown))}")
     found = {}
     for kind in options.kinds or sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES):
         found[kind] = tried(kind)

@@ -343,7 +343,8 @@ class Experiment:
 
         extras = getattr(self.task, "extras", lambda records: {})
         logged = sorted((self.run / "credit").glob("*.parquet"))
-        first, last = (self._credit_extras(read_rollouts(f)) for f in (logged[0], logged[-1])) if logged else ({}, {})
+        first = self._credit_extras(read_rollouts(logged[0])) if logged else {}
+        last = self._credit_extras(read_rollouts(logged[-1])) if len(logged) > 1 else {}
         result: dict[str, Any] = {
             "settings": {
                 **asdict(self.eval_options),

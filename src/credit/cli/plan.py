@@ -138,6 +138,11 @@ def _show(shape: Any, job: Any, found: Any, own: argparse.Namespace) -> None:
     console.print(table)
     if not job.generates:
         console.print("rollouts come from vLLM: what they take is not estimated", highlight=False)
+    console.print(
+        f"assumed: {own.tflops:g} TFlop and {own.bandwidth_gb:g} GB a second (--tflops, --bandwidth_gb), prompts of "
+        f"{own.prompt_tokens} tokens (--prompt_tokens)",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
     fits = found.peak / gib <= own.memory_gb
     console.print(
         f"{'fits' if fits else 'does not fit'} {own.memory_gb:g} GB, by this estimate"

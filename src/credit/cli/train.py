@@ -29,7 +29,7 @@ _SECTIONS = {
     "rollouts and updates (of TRL)": (
         "max_steps", "num_train_epochs", "learning_rate", "per_device_train_batch_size", "gradient_accumulation_steps",
         "num_generations", "max_completion_length", "max_tool_calling_iterations", "temperature", "beta", "use_vllm",
-        "bf16", "gradient_checkpointing", "torch_threads",
+        "bf16", "gradient_checkpointing", "share_prefixes", "torch_threads",
     ),
     "evaluation": (
         "skip_eval", "eval_split", "eval_limit", "eval_samples", "eval_temperature", "eval_top_p",
