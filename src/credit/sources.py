@@ -119,7 +119,7 @@ def unknown_words(rows: list[dict[str, Any]], tokenizer: Any, most: int = 100) -
     examples = ", ".join(repr(word) for word in strange[:3])
     return (
         f"{share:.0%} of the words in the prompts are unknown to the tokenizer (for example {examples}): the model "
-        "reads one and the same mark for each of them. Use --model with one that knows them: `tiny` knows its world only."
+        "reads one and the same mark for each of them. Name another --model; `tiny` knows its own world only."
     )
 
 
