@@ -29,6 +29,7 @@ def visible(tree, window=None) -> dict[int, list[int]]:
     found, at = {}, 0
     for block in tree.blocks:
         sees = block.sees(window)
+        sees = sees if sees is None else sees.expand(len(block.key_RK), -1, -1, -1)
         _, queries = block.query_RQ.shape
         for flat in block.own_N.tolist():
             r, q = divmod(flat, queries)

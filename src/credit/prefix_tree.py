@@ -39,25 +39,28 @@ class Block:
     first_R: Tensor
     own_N: Tensor
     whole: bool
-    _seen: dict[int | None, Tensor | None] = field(default_factory=dict, repr=False, compare=False)
+    _seen: dict[int | None, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def sees(self, window: int | None) -> Tensor | None:
-        """Return which keys an own token attends to, (R, 1, Q, K); None where plain causality says it.
+        """Return which keys an own token attends to, (R or 1, 1, Q, K); None where plain causality says it.
 
         Args:
             window: a token sees itself and at most `window - 1` before it; None for all of them.
         """
         keys = self.key_RK.shape[1]
         window = None if window is None or window >= keys else window
+        if self.whole and window is None:
+            return None
         if window not in self._seen:
             device = self.key_RK.device
             key_K = torch.arange(keys, device=device)
-            at_RQ1 = (self.first_R[:, None] + torch.arange(self.query_RQ.shape[1], device=device)).unsqueeze(-1)
+            first_R = self.first_R[:1] if self.whole else self.first_R  # whole rows are all alike
+            at_RQ1 = (first_R[:, None] + torch.arange(self.query_RQ.shape[1], device=device)).unsqueeze(-1)
             seen = key_K <= at_RQ1
             if window is not None:
                 # What follows a row's last token is padding; it must see something, or attention divides by zero.
                 seen &= key_K > at_RQ1.clamp(max=keys - 1) - window
-            self._seen[window] = None if self.whole and window is None else seen.unsqueeze(1)
+            self._seen[window] = seen.unsqueeze(1)
         return self._seen[window]
 
 

@@ -12,7 +12,7 @@ from credit.errors import explained
 from credit.experiment import Experiment
 from credit.report.options import tables
 from credit.server import rollouts_by
-from credit.sources import bad_rows, fit_prompts, load_model, model_path
+from credit.sources import bad_rows, fit_prompts, model_path
 from credit.tasks import validate
 
 VALIDATED = 8
@@ -40,8 +40,7 @@ def dry_run(experiment: Experiment) -> int:
                 print(f"  {option.name} = {option.value}  ({option.set_by})")
     print("\nrows")
     show_bad_rows(bad_rows(experiment.task))
-    if experiment.options.model == "tiny":
-        show_unknown_words(experiment.train_rows, load_model("tiny")[1])
+    show_unknown_words(experiment.train_rows, _tokenizer(experiment.options.model))
     failures = _rows(experiment)
     print("\nbatches")
     for line in words(batches(experiment.args, (row["prompt"] for row in experiment.train_rows))):
